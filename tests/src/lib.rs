@@ -1,0 +1,1 @@
+//! Scenario tests live beside this file.
