@@ -86,8 +86,9 @@ impl DeviceId {
         let profile_ok = !profile.is_empty()
             && profile.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.');
         let serial = serial.trim();
-        let serial_ok =
-            !serial.is_empty() && serial.len() <= 64 && serial.chars().all(|c| c.is_ascii_graphic() && c != '/' && c != '\\');
+        let serial_ok = !serial.is_empty()
+            && serial.len() <= 64
+            && serial.chars().all(|c| c.is_ascii_graphic() && c != '/' && c != '\\');
         (profile_ok && serial_ok).then(|| Self { profile: profile.into(), serial: serial.into() })
     }
 

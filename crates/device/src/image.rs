@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::text::DeviceText;
 
 /// Number of an image on a device with several (MCUboot "image"); most have only 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct ImageId(pub u8);
 
@@ -296,7 +298,11 @@ mod tests {
     #[test]
     fn only_swap_and_reverting_xip_have_a_way_back() {
         assert!(BootMode::SwapUsingMove.has_revert() && BootMode::DirectXipWithRevert.has_revert());
-        assert!(!BootMode::OverwriteOnly.has_revert() && !BootMode::DirectXip.has_revert() && !BootMode::Unknown.has_revert());
+        assert!(
+            !BootMode::OverwriteOnly.has_revert()
+                && !BootMode::DirectXip.has_revert()
+                && !BootMode::Unknown.has_revert()
+        );
     }
 
     proptest! {

@@ -105,9 +105,7 @@ impl ValueType {
             Self::U32 => Value::Int(u32::from_le_bytes(raw.try_into().ok()?).into()),
             Self::I32 => Value::Int(i32::from_le_bytes(raw.try_into().ok()?).into()),
             Self::Text => Value::Text(DeviceText::from_bytes(raw)),
-            Self::Bytes => {
-                Value::Text(DeviceText::new(&raw.iter().map(|b| format!("{b:02x}")).collect::<String>()))
-            }
+            Self::Bytes => Value::Text(DeviceText::new(&raw.iter().map(|b| format!("{b:02x}")).collect::<String>())),
         })
     }
 
@@ -168,7 +166,8 @@ impl ConfigSnapshot {
         self.settings
             .iter()
             .filter(|(key, before)| {
-                before.class != SettingClass::Status && later.settings.get(*key).map(|r| &r.reading) != Some(&before.reading)
+                before.class != SettingClass::Status
+                    && later.settings.get(*key).map(|r| &r.reading) != Some(&before.reading)
             })
             .map(|(key, _)| key)
             .collect()

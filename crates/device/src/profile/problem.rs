@@ -69,7 +69,10 @@ fn problems(p: &Profile) -> Vec<(String, String)> {
         say("soak-s", format!("soak-s is {} but at least 60 is needed outside a simulation", p.timing.soak_s));
     }
     if !p.simulated && p.timing.gate_span_s < 30 {
-        say("gate-span-s", format!("gate-span-s is {} but at least 30 is needed outside a simulation", p.timing.gate_span_s));
+        say(
+            "gate-span-s",
+            format!("gate-span-s is {} but at least 30 is needed outside a simulation", p.timing.gate_span_s),
+        );
     }
     for (name, seconds) in
         [("restart-s", p.timing.restart_s), ("answer-s", p.timing.answer_s), ("erase-s", p.timing.erase_s)]
@@ -148,7 +151,9 @@ type = "text"
 
     #[test]
     fn all_problems_are_told_at_once_with_their_lines() {
-        let bad = GOOD.replace("acme-sp1", "Acme").replace("[[settings]]\nkey = \"id/serial\"", "[timing]\nsoak-s = 3\n[[settings]]\nkey = \"x\"");
+        let bad = GOOD
+            .replace("acme-sp1", "Acme")
+            .replace("[[settings]]\nkey = \"id/serial\"", "[timing]\nsoak-s = 3\n[[settings]]\nkey = \"x\"");
         let problems = Profile::parse(&bad).unwrap_err().problems;
         assert_eq!(problems.iter().map(|p| p.line).collect::<Vec<_>>(), [3, 12, 8], "{problems:?}");
     }
