@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::identity::Identity;
+use crate::identity::{Identity, Sighting};
 use crate::image::{ImageHash, ImageId, Images};
 use crate::link::{LinkError, Transport};
 use crate::profile::Profile;
@@ -121,11 +121,23 @@ pub enum Uploaded {
 }
 
 /// Turns an open link into a device that speaks. Implemented by the drivers' registry.
+///
+/// The sighting is there for what the wire itself tells, such as the USB serial number.
 pub trait Opener: Send + Sync {
     /// Returns a device that can only be asked: its codec refuses every request with an effect.
-    fn inspect(&self, profile: &Profile, link: Box<dyn Transport>) -> Result<Box<dyn Inspect>, DriverError>;
+    fn inspect(
+        &self,
+        profile: &Profile,
+        at: &Sighting,
+        link: Box<dyn Transport>,
+    ) -> Result<Box<dyn Inspect>, DriverError>;
     /// Returns a device that can be changed.
-    fn change(&self, profile: &Profile, link: Box<dyn Transport>) -> Result<Box<dyn Change>, DriverError>;
+    fn change(
+        &self,
+        profile: &Profile,
+        at: &Sighting,
+        link: Box<dyn Transport>,
+    ) -> Result<Box<dyn Change>, DriverError>;
 }
 
 /// A request that a device did not fulfil.

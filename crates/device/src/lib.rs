@@ -18,6 +18,7 @@ pub use identity::{Address, DeviceId, Identity, Sighting, SightingEvent, UsbIden
 pub use image::{BootMode, Bootloader, FirmwareVersion, ImageHash, ImageId, Images, SlotState, VersionScheme};
 pub use link::{Bus, Endpoint, Inbound, Intent, LineSettings, LinkError, LinkErrorKind, Transport};
 pub use profile::Profile;
+pub use session::{Changing, Inspecting, Reach, Session, SessionError};
 pub use setting::{ConfigSnapshot, SettingClass, SettingKey, Value};
 pub use text::DeviceText;
 pub use time::{Clock, Moment};
