@@ -1,1 +1,10 @@
-//! Placeholder.
+//! How to talk to devices: one folder a wire protocol, one TOML file a model.
+//!
+//! It never opens a port; links arrive open, and an inspecting device refuses every request with an effect.
+//! Start with [`registry`], then [`smp`]; to add a model, with [`profiles`].
+
+pub mod profiles;
+pub mod registry;
+pub mod smp;
+
+pub use registry::Registry;
