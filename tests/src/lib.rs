@@ -1,1 +1,19 @@
-//! Scenario tests live beside this file.
+//! What the scenarios share: a bench with a simulated ward on a stopped clock.
+//!
+//! It is used by the tests beside it and by nothing else.
+//! Start with [`Bench`], then read `straight_path.rs`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::allow_attributes,
+    missing_docs
+)]
+
+pub mod bench;
+pub mod memory;
+
+pub use bench::{Bench, Gone, StoppedClock};
+pub use memory::{MemoryJournal, OneImage};
