@@ -71,7 +71,15 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        Self { running: 1, confirmed: true, spare: None, pending: false, telnet: true, dead_image: false, soaked: false }
+        Self {
+            running: 1,
+            confirmed: true,
+            spare: None,
+            pending: false,
+            telnet: true,
+            dead_image: false,
+            soaked: false,
+        }
     }
 
     fn restart(&mut self) {
@@ -121,7 +129,8 @@ impl Model {
         };
         let mut slots = vec![slot(0, self.running, true, false, self.confirmed)];
         slots.extend(self.spare.map(|n| slot(1, n, false, self.pending, !self.confirmed)));
-        let telnet = SettingReading { class: SettingClass::Security, reading: Reading::Value(Value::Bool(self.telnet)) };
+        let telnet =
+            SettingReading { class: SettingClass::Security, reading: Reading::Value(Value::Bool(self.telnet)) };
         Observed {
             images: Images {
                 slots,
@@ -204,8 +213,14 @@ impl Run {
         let seen = self.device.shows();
         let judged = gates(if matches!(luck, Luck::Closed) { Verdict::Closed } else { Verdict::Open });
         let now = Moment { wall: Timestamp::UNIX_EPOCH, boot: Duration::ZERO };
-        let situation =
-            Situation { now, cancel: self.cancel, deadline: None, gates: &judged, attended: false, patience_over: false };
+        let situation = Situation {
+            now,
+            cancel: self.cancel,
+            deadline: None,
+            gates: &judged,
+            attended: false,
+            patience_over: false,
+        };
         match next(&self.plan, &self.journal, &seen, &situation) {
             Next::Note { step, mark } => self.journal.push(record(step, mark, Some(seen))),
             Next::Do { step, act } => {

@@ -18,6 +18,7 @@ use crate::gates::{Allowed, Evidence, GateState, Verdict, judge};
 use crate::journal::{Failure, Halt, Journal, JournalError, Mark, Observed, Outcome, Record};
 use crate::next::{Next, Situation, Waiting, next};
 use crate::plan::{PatchRef, Plan};
+use crate::progress::Progress;
 
 /// How long a closed gate is waited for before the run turns back or halts.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -170,6 +171,9 @@ pub async fn run(
         return Err(RunError::Authority);
     }
     let records = journal.replay(&plan.id).await?;
+    if let Some(outcome) = Progress::of(plan, &records).ended {
+        return Ok(Ended::Over(outcome));
+    }
     let window = authority.window();
     let evidence = Evidence {
         attestations: hands.attestations.clone(),
@@ -307,9 +311,7 @@ impl Runner<'_> {
     }
 
     async fn finish(&mut self, outcome: Outcome, seen: &Observed) -> Result<Ended, RunError> {
-        if !matches!(self.records.last(), Some(Record { mark: Mark::Ended { .. }, .. })) {
-            self.write(None, Mark::Ended { outcome: outcome.clone() }, Some(seen.clone())).await?;
-        }
+        self.write(None, Mark::Ended { outcome: outcome.clone() }, Some(seen.clone())).await?;
         Ok(Ended::Over(outcome))
     }
 
