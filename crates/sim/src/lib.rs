@@ -9,6 +9,8 @@ pub mod firmware;
 pub mod life;
 pub mod machine;
 pub mod power;
+#[cfg(unix)]
+pub mod serve;
 mod smp;
 pub mod ward;
 mod wire;

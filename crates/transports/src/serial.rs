@@ -1,0 +1,232 @@
+//! Serial ports: USB ports that the system lists, ports that a person names, and the ports of a simulated ward.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aseptic_device::link::{LinkErrorKind, Parity};
+use aseptic_device::{
+    Address, Bus, DeviceText, Endpoint, Inbound, LineSettings, LinkError, Sighting, SightingEvent, Transport,
+    UsbIdentity,
+};
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_serial::{SerialPort as _, SerialPortBuilderExt as _, SerialPortType, SerialStream};
+
+const POLL: Duration = Duration::from_millis(200);
+const READ: usize = 4_096;
+
+/// Where serial devices appear. Watching opens nothing.
+#[derive(Debug, Clone, Default)]
+pub struct SerialBus {
+    named: Vec<PathBuf>,
+    ward: Option<PathBuf>,
+    only_ward: bool,
+}
+
+impl SerialBus {
+    /// Watches the system's USB serial ports and the ports that a person names, ptys included.
+    pub fn new(named: Vec<PathBuf>) -> Self {
+        Self { named, ward: None, only_ward: false }
+    }
+
+    /// Watches a simulated ward's folder and nothing else: `<port>` links to a pty, `<port>.usb.json` says what USB would.
+    pub fn simulated(ward: PathBuf) -> Self {
+        Self { named: Vec::new(), ward: Some(ward), only_ward: true }
+    }
+
+    fn present(&self) -> BTreeMap<Address, Sighting> {
+        let mut all = Vec::new();
+        if let Some(ward) = &self.ward {
+            all.extend(simulated_ports(ward));
+        }
+        if !self.only_ward {
+            all.extend(usb_ports());
+        }
+        for path in self.named.iter().filter(|p| p.exists()) {
+            let address = address_of(path);
+            let usb = all.iter().find(|s: &&Sighting| s.address == address).and_then(|s| s.usb.clone());
+            all.push(Sighting { address, usb, name: None, named: true, simulated: false });
+        }
+        all.into_iter().map(|s| (s.address.clone(), s)).collect()
+    }
+}
+
+fn address_of(path: &Path) -> Address {
+    Address::Port(path.to_string_lossy().into_owned())
+}
+
+fn usb_ports() -> Vec<Sighting> {
+    let Ok(ports) = serialport::available_ports() else { return Vec::new() };
+    ports
+        .into_iter()
+        .filter_map(|port| match port.port_type {
+            SerialPortType::UsbPort(usb) => Some(Sighting {
+                address: Address::Port(port.port_name),
+                name: usb.product.as_deref().map(DeviceText::new),
+                usb: Some(UsbIdentity {
+                    vid: usb.vid,
+                    pid: usb.pid,
+                    serial: usb.serial_number.as_deref().map(DeviceText::new),
+                    product: usb.product.as_deref().map(DeviceText::new),
+                }),
+                named: false,
+                simulated: false,
+            }),
+            SerialPortType::BluetoothPort | SerialPortType::PciPort | SerialPortType::Unknown => None,
+        })
+        .collect()
+}
+
+fn simulated_ports(ward: &Path) -> Vec<Sighting> {
+    let Ok(entries) = fs::read_dir(ward) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.path();
+            let port = path.to_str()?.strip_suffix(".usb.json")?.to_owned();
+            let usb: UsbIdentity = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+            Path::new(&port).exists().then(|| Sighting {
+                address: Address::Port(port),
+                name: usb.product.clone(),
+                usb: Some(usb),
+                named: false,
+                simulated: true,
+            })
+        })
+        .collect()
+}
+
+#[async_trait]
+impl Bus for SerialBus {
+    fn watch(&self) -> BoxStream<'static, SightingEvent> {
+        let bus = self.clone();
+        let known: BTreeMap<Address, Sighting> = BTreeMap::new();
+        stream::unfold((bus, known, true), |(bus, known, first)| async move {
+            if !first {
+                tokio::time::sleep(POLL).await;
+            }
+            let now = bus.present();
+            let gone = known.keys().filter(|a| !now.contains_key(*a)).cloned().map(SightingEvent::Gone);
+            let new =
+                now.iter().filter(|(a, s)| known.get(*a) != Some(*s)).map(|(_, s)| SightingEvent::Seen(s.clone()));
+            let events: Vec<_> = gone.chain(new).collect();
+            Some((stream::iter(events), (bus, now, false)))
+        })
+        .flatten()
+        .boxed()
+    }
+
+    async fn open(&self, at: &Sighting, line: &LineSettings) -> Result<Box<dyn Transport>, LinkError> {
+        let fail = |kind| LinkError { address: at.address.clone(), kind };
+        let Address::Port(port) = &at.address else { return Err(fail(LinkErrorKind::Unsupported("a radio address"))) };
+        let stream = open_port(port, line).map_err(|e| fail(kind_of(&e)))?;
+        Ok(Box::new(SerialTransport { address: at.address.clone(), stream }))
+    }
+}
+
+fn open_port(port: &str, line: &LineSettings) -> Result<SerialStream, tokio_serial::Error> {
+    let parity = match line.parity {
+        Parity::None => tokio_serial::Parity::None,
+        Parity::Even => tokio_serial::Parity::Even,
+        Parity::Odd => tokio_serial::Parity::Odd,
+    };
+    // A link is resolved first, so that the port's own name is locked and asked.
+    let resolved = fs::canonicalize(port)?;
+    let mut stream = tokio_serial::new(resolved.to_string_lossy(), line.baud).parity(parity).open_native_async()?;
+    #[cfg(unix)]
+    {
+        stream.set_exclusive(true)?;
+        keep_lines_on_close(&stream);
+    }
+    // ptys have no such lines and say so.
+    let _ = stream.write_data_terminal_ready(line.dtr);
+    let _ = stream.write_request_to_send(line.rts);
+    Ok(stream)
+}
+
+// Without HUPCL closing the port does not drop DTR, which would restart some devices.
+#[cfg(unix)]
+fn keep_lines_on_close(stream: &SerialStream) {
+    use nix::sys::termios::{ControlFlags, SetArg, tcgetattr, tcsetattr};
+    use std::os::fd::{AsRawFd as _, BorrowedFd};
+    #[expect(unsafe_code, reason = "tokio-serial gives only a raw descriptor; the stream outlives the borrow")]
+    let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    if let Ok(mut settings) = tcgetattr(fd) {
+        settings.control_flags.remove(ControlFlags::HUPCL);
+        let _ = tcsetattr(fd, SetArg::TCSANOW, &settings);
+    }
+}
+
+fn kind_of(error: &tokio_serial::Error) -> LinkErrorKind {
+    match error.kind() {
+        tokio_serial::ErrorKind::NoDevice => {
+            // The serial library says "no device" for a held port too, and tells them apart only in words.
+            if error.to_string().to_lowercase().contains("busy") {
+                LinkErrorKind::Busy
+            } else {
+                LinkErrorKind::NotFound
+            }
+        }
+        tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => LinkErrorKind::NotFound,
+        tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => LinkErrorKind::NoPermission,
+        tokio_serial::ErrorKind::Io(io::ErrorKind::ResourceBusy) => LinkErrorKind::Busy,
+        tokio_serial::ErrorKind::InvalidInput | tokio_serial::ErrorKind::Unknown | tokio_serial::ErrorKind::Io(_) => {
+            LinkErrorKind::Io(error.to_string())
+        }
+    }
+}
+
+struct SerialTransport {
+    address: Address,
+    stream: SerialStream,
+}
+
+impl SerialTransport {
+    fn error(&self, error: &io::Error) -> LinkError {
+        let kind = match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected | io::ErrorKind::UnexpectedEof => {
+                LinkErrorKind::Gone
+            }
+            // A pty whose other side closed answers EIO, an unplugged adapter ENXIO or ENODEV.
+            _ if matches!(error.raw_os_error(), Some(5 | 6 | 19)) => LinkErrorKind::Gone,
+            _ => LinkErrorKind::Io(error.to_string()),
+        };
+        LinkError { address: self.address.clone(), kind }
+    }
+}
+
+#[async_trait]
+impl Transport for SerialTransport {
+    async fn write(&mut self, _to: Endpoint, bytes: &[u8]) -> Result<(), LinkError> {
+        self.stream.write_all(bytes).await.map_err(|e| self.error(&e))
+    }
+
+    async fn receive(&mut self) -> Result<Inbound, LinkError> {
+        let mut bytes = vec![0; READ];
+        match self.stream.read(&mut bytes).await {
+            // tokio-serial tells a hangup as an empty read.
+            Ok(0) => Err(LinkError { address: self.address.clone(), kind: LinkErrorKind::Gone }),
+            Ok(n) => {
+                bytes.truncate(n);
+                Ok(Inbound { from: Endpoint::Stream, bytes })
+            }
+            Err(e) => Err(self.error(&e)),
+        }
+    }
+
+    async fn subscribe(&mut self, _to: Endpoint) -> Result<(), LinkError> {
+        Ok(())
+    }
+
+    fn max_write(&self) -> usize {
+        READ
+    }
+}
+
+#[cfg(all(test, unix))]
+#[path = "serial_tests.rs"]
+mod tests;

@@ -1,0 +1,57 @@
+use std::os::fd::OwnedFd;
+
+use nix::pty::{OpenptyResult, openpty};
+use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+
+use super::*;
+
+fn pty() -> (OwnedFd, OwnedFd, String) {
+    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    let mut settings = tcgetattr(&slave).unwrap();
+    cfmakeraw(&mut settings);
+    tcsetattr(&slave, SetArg::TCSANOW, &settings).unwrap();
+    let path = nix::unistd::ttyname(&slave).unwrap().to_string_lossy().into_owned();
+    (master, slave, path)
+}
+
+fn named(path: &str) -> Sighting {
+    Sighting { address: Address::Port(path.into()), usb: None, name: None, named: true, simulated: false }
+}
+
+#[tokio::test]
+async fn bytes_go_both_ways_and_a_hangup_is_told_as_gone() {
+    let (master, slave, path) = pty();
+    let bus = SerialBus::new(vec![path.clone().into()]);
+    let mut link = bus.open(&named(&path), &LineSettings::default()).await.unwrap();
+    link.write(Endpoint::Stream, b"ask\n").await.unwrap();
+    let mut asked = [0; 4];
+    assert_eq!(nix::unistd::read(&master, &mut asked).unwrap(), 4);
+    nix::unistd::write(&master, b"answer").unwrap();
+    assert_eq!(link.receive().await.unwrap().bytes, b"answer");
+    drop((master, slave));
+    assert_eq!(link.receive().await.unwrap_err().kind, LinkErrorKind::Gone);
+}
+
+#[tokio::test]
+async fn a_missing_port_is_not_found() {
+    let bus = SerialBus::default();
+    let error = bus.open(&named("/nowhere/tty"), &LineSettings::default()).await.err().unwrap();
+    assert_eq!(error.kind, LinkErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_simulated_ward_appears_and_disappears_and_is_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_master, _slave, path) = pty();
+    let bus = SerialBus::simulated(dir.path().into());
+    let mut watch = bus.watch();
+    let port = dir.path().join("ttySIM0");
+    std::os::unix::fs::symlink(&path, &port).unwrap();
+    let usb = r#"{"vid":4617,"pid":1,"serial":"SN-1","product":"Simulated SP-1"}"#;
+    std::fs::write(dir.path().join("ttySIM0.usb.json"), usb).unwrap();
+    let Some(SightingEvent::Seen(seen)) = watch.next().await else { panic!("not seen") };
+    assert!(seen.simulated && !seen.named);
+    assert_eq!(seen.usb.unwrap().serial.unwrap().as_str(), "SN-1");
+    std::fs::remove_file(&port).unwrap();
+    assert_eq!(watch.next().await, Some(SightingEvent::Gone(Address::Port(port.to_string_lossy().into_owned()))));
+}
