@@ -6,6 +6,7 @@
 pub mod gates;
 pub mod journal;
 mod look;
+pub mod mcuboot;
 pub mod next;
 pub mod plan;
 pub mod progress;
