@@ -5,6 +5,7 @@
 
 pub mod gates;
 pub mod journal;
+pub mod kit;
 mod look;
 pub mod mcuboot;
 pub mod next;
