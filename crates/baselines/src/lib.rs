@@ -1,1 +1,14 @@
-//! Placeholder.
+//! What "hardened" means: rules as data, and findings from what was read. Pure.
+//!
+//! It never reads a device, a file or a clock; facts and time arrive as arguments.
+//! Start with [`rule`], then [`assess`].
+
+pub mod assess;
+pub mod finding;
+pub mod rule;
+pub mod waiver;
+
+pub use assess::{Baseline, Facts, assess, built_in};
+pub use finding::{Finding, Summary, Verdict};
+pub use rule::{Rule, RuleError, Severity};
+pub use waiver::Waiver;
