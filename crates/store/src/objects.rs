@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aseptic_device::ImageSource;
 use sha2::{Digest as _, Sha256};
@@ -21,6 +21,11 @@ pub struct ObjectStore {
 impl ObjectStore {
     pub(crate) fn new(dir: PathBuf) -> Self {
         Self { dir }
+    }
+
+    /// Keeps objects in a folder outside a data directory, such as one that is thrown away.
+    pub fn in_folder(dir: &Path) -> Self {
+        Self::new(dir.to_owned())
     }
 
     fn path(&self, sha256: &str) -> PathBuf {

@@ -5,7 +5,9 @@ use std::fmt;
 use aseptic_device::{DriverError, DriverErrorKind, LinkErrorKind, SessionError};
 use aseptic_operators::AuthorityError;
 use aseptic_operators::order::OrderError;
-use aseptic_patches::{Ended, Halt, Outcome, RunError};
+use aseptic_patches::kit::KitError;
+use aseptic_patches::{Ended, Halt, Outcome, PlanError, RunError};
+use aseptic_store::{StoreError, StoreErrorKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -214,6 +216,47 @@ impl From<OrderError> for Problem {
     }
 }
 
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let (code, help) = match &error.kind {
+            StoreErrorKind::Locked(_) => {
+                (Code::Locked, "another Aseptic works on this; wait for it, or stop it with aseptic cancel")
+            }
+            StoreErrorKind::WrongKey => {
+                (Code::Untrusted, "the key file and the database do not belong together; put back the one or the other")
+            }
+            StoreErrorKind::Tampered(_) | StoreErrorKind::WrongHash => {
+                (Code::Untrusted, "keep the data directory as it is and call whoever answers for the records")
+            }
+            StoreErrorKind::OrderUsed(_) => (Code::Refused, "nothing was changed; ask for a new work order"),
+            StoreErrorKind::Io(_) | StoreErrorKind::Database(_) | StoreErrorKind::Unreadable(_) => {
+                (Code::Internal, "check the disk and the rights of the data directory (aseptic doctor)")
+            }
+        };
+        Self::new(code, error, help)
+    }
+}
+
+impl From<KitError> for Problem {
+    fn from(error: KitError) -> Self {
+        let (code, help) = match &error {
+            KitError::Untrusted(_) | KitError::Content(_) => {
+                (Code::Untrusted, "nothing of the kit was kept; get it again from its publisher")
+            }
+            KitError::Expired { .. } => (Code::Refused, "nothing of the kit was kept"),
+            KitError::Io(_) => (Code::NotFound, "check the path and the medium"),
+            KitError::Authoring(_) => (Code::Usage, "see docs/kit-format.md"),
+        };
+        Self::new(code, error, help).with_state(DeviceState::NotInvolved)
+    }
+}
+
+impl From<PlanError> for Problem {
+    fn from(error: PlanError) -> Self {
+        Self::new(Code::Untrusted, error, "nothing was changed; make the plan again with aseptic plan")
+    }
+}
+
 impl From<RunError> for Problem {
     fn from(error: RunError) -> Self {
         Self::new(
@@ -229,7 +272,9 @@ impl From<RunError> for Problem {
 pub fn told(ended: &Ended) -> (Code, DeviceState, String) {
     match ended {
         Ended::Over(outcome) => told_outcome(outcome),
-        Ended::Halted(halt) => (Code::NeedsPerson, DeviceState::Unknown, format!("stopped, a person must look: {halt}")),
+        Ended::Halted(halt) => {
+            (Code::NeedsPerson, DeviceState::Unknown, format!("stopped, a person must look: {halt}"))
+        }
     }
 }
 
@@ -240,16 +285,12 @@ fn told_outcome(outcome: &Outcome) -> (Code, DeviceState, String) {
             DeviceState::InstalledNotReturned,
             "installed, kept and read back; a second person must return it to service".into(),
         ),
-        Outcome::Refused { gates } => (
-            Code::Refused,
-            DeviceState::Untouched,
-            format!("refused, nothing was changed: {}", gates.join("; ")),
-        ),
-        Outcome::Untrusted { detail } => (
-            Code::Untrusted,
-            DeviceState::AsBefore,
-            format!("the image on this laptop is not to be trusted: {detail}"),
-        ),
+        Outcome::Refused { gates } => {
+            (Code::Refused, DeviceState::Untouched, format!("refused, nothing was changed: {}", gates.join("; ")))
+        }
+        Outcome::Untrusted { detail } => {
+            (Code::Untrusted, DeviceState::AsBefore, format!("the image on this laptop is not to be trusted: {detail}"))
+        }
         Outcome::FailedAsBefore { failure } => {
             (Code::FailedAsBefore, DeviceState::AsBefore, format!("failed, the device is as before: {failure}"))
         }
@@ -277,7 +318,9 @@ pub fn help_for(halt: &Halt) -> &'static str {
         Halt::NotAsBefore { .. } => {
             "do not return it to service; compare with the backup in aseptic report, and call the maker if it cannot be restored"
         }
-        Halt::NotProved { .. } => "do not return it to service; run aseptic identify and aseptic assess, then plan again",
+        Halt::NotProved { .. } => {
+            "do not return it to service; run aseptic identify and aseptic assess, then plan again"
+        }
     }
 }
 

@@ -33,6 +33,14 @@ pub struct TrustState {
     pub newest: Option<Timestamp>,
 }
 
+impl TrustState {
+    /// Returns whether the pinned root is a root that signed itself.
+    pub fn check(&self) -> Result<(), KitError> {
+        let pinned = self.files.get("root.json").map_or(&[][..], Vec::as_slice);
+        TrustedMetadataSet::from_root(pinned).map(drop).map_err(Into::into)
+    }
+}
+
 /// How expiry is treated on a laptop without network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ladder {

@@ -1,0 +1,52 @@
+//! `aseptic assess`.
+
+use aseptic_baselines::{Finding, Verdict};
+use aseptic_workflow::{Code, DeviceRef, DeviceState, Problem, assess};
+
+use crate::args::Cli;
+use crate::console::{Console, Done};
+use crate::context::laptop;
+use crate::event::Event;
+
+/// Holds a device against a baseline.
+pub async fn run(
+    cli: &Cli,
+    device: &DeviceRef,
+    baseline: Option<&str>,
+    console: &mut Console,
+) -> Result<Done, Problem> {
+    let assessment = assess(&laptop(cli, Some(device))?, device, baseline).await?;
+    console.visit = Some(assessment.visit.clone());
+    console.device = assessment.identity.id.as_ref().map(ToString::to_string);
+    for finding in &assessment.findings {
+        console.say(text(finding));
+        console.event(Event::Finding { finding: finding.clone() });
+    }
+    console.event(Event::Assessed { summary: assessment.summary });
+    let s = assessment.summary;
+    let message = format!(
+        "{} failed, {} unknown, {} passed, {} not applicable, {} accepted (baseline {})",
+        s.fail, s.unknown, s.pass, s.not_applicable, s.accepted, assessment.baseline
+    );
+    let code = assessment.code();
+    let help = match code {
+        Code::Incomplete => Some("what is unknown is not good: see how to learn it above".into()),
+        _ => None,
+    };
+    Ok(Done { code, state: DeviceState::Untouched, message, help })
+}
+
+fn text(finding: &Finding) -> String {
+    let mark = match finding.result {
+        Verdict::Pass => "✓ pass   ",
+        Verdict::Fail => "✗ FAIL   ",
+        Verdict::Unknown => "? unknown",
+        Verdict::NotApplicable => "- n/a    ",
+        Verdict::Accepted { .. } => "! accepted",
+    };
+    let mut out = format!("{mark} {:<15} {}: {}", finding.rule, finding.title, finding.observed);
+    if !matches!(finding.result, Verdict::Pass | Verdict::NotApplicable) {
+        out.push_str(&format!("\n            → {}", finding.what_to_do));
+    }
+    out
+}

@@ -1,0 +1,71 @@
+//! Building a [`Laptop`] from arguments: the only place that meets the real clock, ports and random numbers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aseptic_device::{Address, Bus, Profile};
+use aseptic_store::Store;
+use aseptic_transports::{SerialBus, SystemClock};
+use aseptic_workflow::{Code, DeviceRef, Laptop, Problem};
+use rand::rngs::OsRng;
+
+use crate::args::Cli;
+
+/// Returns the data directory of the arguments, the environment or the user.
+pub fn data_dir(cli: &Cli) -> Result<PathBuf, Problem> {
+    if let Some(dir) = &cli.data_dir {
+        return Ok(dir.clone());
+    }
+    let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/share"));
+    let base =
+        std::env::var_os("XDG_DATA_HOME").or_else(|| std::env::var_os("LOCALAPPDATA")).map(PathBuf::from).or_else(home);
+    base.map(|b| b.join("aseptic"))
+        .ok_or_else(|| Problem::new(Code::Usage, "no data directory", "give one with --data-dir"))
+}
+
+/// Opens the laptop; `device` may name a port, which counts as a person naming it.
+pub fn laptop(cli: &Cli, device: Option<&DeviceRef>) -> Result<Laptop, Problem> {
+    let store = Store::open(&data_dir(cli)?, &mut OsRng)?;
+    laptop_over(cli, bus(cli, &store, device)?, store)
+}
+
+/// Opens the laptop over a bus that was already made.
+pub fn laptop_over(cli: &Cli, bus: Arc<dyn Bus>, store: Store) -> Result<Laptop, Problem> {
+    let outside = cli.profile.as_ref().map(|file| profile(file)).transpose()?;
+    let actor = std::env::var("USER").ok().filter(|u| !u.is_empty()).unwrap_or_else(|| "somebody".into());
+    Laptop::new(
+        store,
+        bus,
+        Arc::new(SystemClock),
+        outside,
+        format!("{actor} (unauthenticated)"),
+        Box::new(|| uuid::Uuid::now_v7().to_string()),
+    )
+}
+
+/// Makes the bus: the simulated ward alone, or USB ports and those that a person named.
+pub fn bus(cli: &Cli, store: &Store, device: Option<&DeviceRef>) -> Result<Arc<dyn Bus>, Problem> {
+    if let Some(ward) = &cli.sim {
+        let ward = std::path::absolute(ward).map_err(|e| Problem::new(Code::Usage, e, "give the ward's folder"))?;
+        return Ok(Arc::new(SerialBus::simulated(ward)));
+    }
+    let mut named = cli.port.clone();
+    match device {
+        Some(DeviceRef::At(Address::Port(path))) => named.push(path.into()),
+        // A port on which this very device was met before was named then.
+        Some(DeviceRef::Id(id)) => {
+            let met = store.addresses_of(&id.to_string())?;
+            named.extend(met.iter().filter_map(|a| a.strip_prefix("port:")).map(PathBuf::from));
+        }
+        _ => {}
+    }
+    Ok(Arc::new(SerialBus::new(named)))
+}
+
+/// Reads a profile file.
+pub fn profile(file: &std::path::Path) -> Result<Profile, Problem> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Problem::new(Code::NotFound, format!("{}: {e}", file.display()), "check the path"))?;
+    Profile::parse(&text)
+        .map_err(|e| Problem::new(Code::Usage, e, "aseptic profile check FILE shows every problem with its line"))
+}

@@ -1,0 +1,110 @@
+//! Assess: read everything and hold it against a baseline. Nothing is changed.
+
+use aseptic_baselines::{Facts, Finding, Summary, Verdict, built_in};
+use aseptic_device::{ConfigSnapshot, DeviceId, Identity, ImageHash, Images, Inspecting, Session};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::identify::{Visit, visit_of};
+use crate::kits::patches;
+use crate::laptop::Laptop;
+use crate::locate::{DeviceRef, open};
+use crate::problem::{Code, Problem};
+
+/// One device held against one baseline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Assessment {
+    /// The visit.
+    pub visit: String,
+    /// When.
+    pub at: Timestamp,
+    /// The baseline.
+    pub baseline: String,
+    /// Who the device is.
+    pub identity: Identity,
+    /// What runs.
+    pub images: Images,
+    /// Every setting that the profile names; secrets as digests.
+    pub config: ConfigSnapshot,
+    /// One finding a rule.
+    pub findings: Vec<Finding>,
+    /// How many came to what.
+    pub summary: Summary,
+}
+
+impl Assessment {
+    /// Returns how a command that assessed ends: failures first, then what could not be read.
+    pub fn code(&self) -> Code {
+        match self.summary {
+            Summary { fail: 1.., .. } => Code::FindingsFailed,
+            Summary { unknown: 1.., .. } => Code::Incomplete,
+            _ => Code::Done,
+        }
+    }
+}
+
+/// Assesses a device within its visit.
+pub async fn assess(laptop: &Laptop, device: &DeviceRef, baseline: Option<&str>) -> Result<Assessment, Problem> {
+    let visit = visit_of(laptop, device).await?;
+    let mut session = open(laptop, &same_device(&visit, device)).await?;
+    let assessment = judge(laptop, &visit, &mut session, baseline).await?;
+    let id = assessment.identity.id.clone();
+    let body = serde_json::json!({
+        "baseline": assessment.baseline, "summary": assessment.summary,
+        "failed": assessment.findings.iter().filter(|f| f.result == Verdict::Fail).map(|f| &f.rule).collect::<Vec<_>>(),
+    });
+    let entry = laptop.entry("assessed", id.as_ref(), Some(&visit.id), body);
+    laptop.store.put_assessment(&visit.id, &assessment, entry)?;
+    Ok(assessment)
+}
+
+/// Returns the name by which the visit's device is found again.
+pub(crate) fn same_device(visit: &Visit, device: &DeviceRef) -> DeviceRef {
+    visit.identity.id.clone().map_or_else(|| device.clone(), DeviceRef::Id)
+}
+
+pub(crate) async fn judge(
+    laptop: &Laptop,
+    visit: &Visit,
+    session: &mut Session<Inspecting>,
+    baseline: Option<&str>,
+) -> Result<Assessment, Problem> {
+    let rules = built_in().map_err(|e| Problem::new(Code::Internal, e, "report this as a fault of Aseptic"))?;
+    if let Some(wanted) = baseline.filter(|b| *b != rules.id) {
+        return Err(Problem::new(
+            Code::NotFound,
+            format!("no baseline {wanted}"),
+            format!("the built-in one is {}", rules.id),
+        ));
+    }
+    let identity = session.identity().clone();
+    let profile = session.profile().clone();
+    let device = session.inspecting()?;
+    let images = device.images().await?;
+    let config = device.read_config().await?;
+    let signed_images: Vec<ImageHash> = patches(laptop)?.into_iter().map(|p| p.image.hash).collect();
+    let facts = Facts {
+        identity: &identity,
+        images: &images,
+        config: &config,
+        profile: &profile,
+        signed_images: &signed_images,
+        // No advisories can be imported yet: rules on them end as unknown.
+        vulnerable: &[],
+        scan_agreed: visit.scan_agreed,
+    };
+    let at = laptop.clock.now().wall;
+    let findings = aseptic_baselines::assess(&rules, &facts, &[], at);
+    let summary = Summary::of(&findings);
+    Ok(Assessment { visit: visit.id.clone(), at, baseline: rules.id, identity, images, config, findings, summary })
+}
+
+/// Returns the id, or why the device may not be changed.
+pub(crate) fn usable(identity: &Identity) -> Result<&DeviceId, Problem> {
+    identity.id.as_ref().ok_or_else(|| {
+        let why = identity.unusable.clone().unwrap_or_else(|| "no serial number".into());
+        aseptic_device::SessionError::NoIdentity(why).into()
+    })
+}

@@ -1,0 +1,101 @@
+//! Identify: open one device, read who it is, and open a visit.
+
+use aseptic_device::{Identity, Sighting};
+use aseptic_patches::ProfileRef;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::laptop::Laptop;
+use crate::locate::{DeviceRef, open};
+use crate::problem::{Code, Problem};
+use crate::scan::Scan;
+
+/// One visit to one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Visit {
+    /// UUIDv7.
+    pub id: String,
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// Where the device was.
+    pub sighting: Sighting,
+    /// Who it says it is.
+    pub identity: Identity,
+    /// The model by which it was read.
+    pub profile: ProfileRef,
+    /// The label that was scanned.
+    pub scan: Option<Scan>,
+    /// Whether label and serial number agree; `None` where nothing was scanned.
+    pub scan_agreed: Option<bool>,
+}
+
+/// Identifies a device and opens a visit. A label of another device opens none.
+pub async fn identify(laptop: &Laptop, device: &DeviceRef, code: Option<&str>) -> Result<Visit, Problem> {
+    let scan = code.map(Scan::parse).transpose().map_err(|e| Problem::new(Code::Usage, e, "scan the label again"))?;
+    let session = open(laptop, device).await?;
+    let identity = session.identity().clone();
+    let text = |t: &Option<aseptic_device::DeviceText>| t.as_ref().map(|t| t.as_str().to_owned());
+    let agreed = scan.as_ref().map(|s| s.agrees(text(&identity.serial).as_deref(), text(&identity.udi).as_deref()));
+    if agreed == Some(false) {
+        let found = identity.serial.as_ref().map(ToString::to_string).unwrap_or_default();
+        let message = format!("the scanned label is not of the device on the cable, which is {found}");
+        return Err(Problem::new(Code::Refused, message, "follow the cable: nothing was changed"));
+    }
+    let known = laptop.profile(&identity.profile).map(|k| k.reference.clone());
+    let profile =
+        known.ok_or_else(|| Problem::new(Code::Internal, "profile vanished", "report this as a fault of Aseptic"))?;
+    let visit = Visit {
+        id: (laptop.new_id)(),
+        opened: laptop.clock.now().wall,
+        sighting: session.sighting().clone(),
+        identity,
+        profile,
+        scan,
+        scan_agreed: agreed,
+    };
+    let body = serde_json::json!({
+        "identity": visit.identity, "address": visit.sighting.address, "profile": visit.profile, "scan-agreed": agreed,
+    });
+    let id = visit.identity.id.as_ref();
+    laptop.store.open_visit(&visit.id, &visit, laptop.entry("visit.opened", id, Some(&visit.id), body))?;
+    if let Some(id) = id {
+        laptop.store.met(&id.to_string(), &visit.sighting.address.to_string(), visit.opened)?;
+    }
+    Ok(visit)
+}
+
+/// Returns the newest open visit of a device, or identifies it again.
+pub(crate) async fn visit_of(laptop: &Laptop, device: &DeviceRef) -> Result<Visit, Problem> {
+    if let DeviceRef::Id(id) = device
+        && let Some(visit) = open_visit(laptop, &id.to_string())?
+    {
+        return Ok(visit);
+    }
+    let visit = identify(laptop, device, None).await?;
+    let Some(id) = &visit.identity.id else { return Ok(visit) };
+    // An earlier open visit of the same device, with its scanned label, goes on.
+    let earlier = laptop.store.visits()?.into_iter().filter(|v| v.closed.is_none() && v.id != visit.id);
+    let earlier = earlier.filter(|v| v.device.as_deref() == Some(&id.to_string())).next();
+    match earlier.and_then(|v| serde_json::from_str::<Visit>(&v.json).ok()) {
+        Some(earlier) => {
+            laptop.store.close_visit(
+                &visit.id,
+                laptop.entry(
+                    "visit.closed",
+                    Some(id),
+                    Some(&visit.id),
+                    serde_json::json!({ "merged-into": earlier.id }),
+                ),
+            )?;
+            Ok(earlier)
+        }
+        None => Ok(visit),
+    }
+}
+
+fn open_visit(laptop: &Laptop, device: &str) -> Result<Option<Visit>, Problem> {
+    let row = laptop.store.visits()?.into_iter().find(|v| v.closed.is_none() && v.device.as_deref() == Some(device));
+    Ok(row.and_then(|v| serde_json::from_str(&v.json).ok()))
+}

@@ -1,0 +1,98 @@
+//! Return to service: a second person says that a device may go back to the ward.
+
+use aseptic_operators::{Person, Role};
+use aseptic_patches::{Mark, Outcome, Plan};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::laptop::Laptop;
+use crate::locate::{DeviceRef, open};
+use crate::problem::{Code, Problem};
+
+/// What the second person said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReturnStatement {
+    /// Who.
+    pub by: Person,
+    /// Nobody checked the name until operators can sign in.
+    pub authenticated: bool,
+    /// When.
+    pub at: Timestamp,
+    /// What was read back right before.
+    pub read_back: String,
+}
+
+/// Whether a device is in service, by this laptop's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Nothing was ever changed, or it was returned since.
+    InService,
+    /// Work was begun and nobody returned it.
+    OutOfService,
+}
+
+/// Returns whether a device is in service, and the last plan that touched it.
+pub fn standing(laptop: &Laptop, device: &str) -> Result<(Standing, Option<Plan>), Problem> {
+    let returned = laptop.store.returned(device)?;
+    let mut last = None;
+    for plan in laptop.store.plans_of(device)? {
+        let touched = laptop.store.journal(&plan.id)?.iter().any(|r| {
+            let effect = r.step.and_then(|i| plan.body.steps.get(i)).is_some_and(aseptic_patches::Step::has_effect);
+            effect && r.mark == Mark::Started
+        });
+        if touched {
+            last = Some(plan);
+        }
+    }
+    let out = last.as_ref().is_some_and(|p| !returned.iter().any(|r| r.plan == p.id));
+    Ok((if out { Standing::OutOfService } else { Standing::InService }, last))
+}
+
+/// Returns a device to service. `ask` shows the reading and takes name and last four; the person must not be the one who did the work.
+pub async fn return_to_service(
+    laptop: &Laptop,
+    device: &DeviceRef,
+    ask: &dyn Fn(&Plan, &str) -> Option<(String, String)>,
+) -> Result<ReturnStatement, Problem> {
+    let refuse = |why: String| Problem::new(Code::Refused, why, "keep the device out of service");
+    let mut session = open(laptop, device).await?;
+    let id = crate::assess::usable(session.identity())?.clone();
+    let (standing, plan) = standing(laptop, &id.to_string())?;
+    let Some(plan) = plan.filter(|_| standing == Standing::OutOfService) else {
+        return Err(Problem::new(Code::Refused, format!("{id} is not out of service"), "there is nothing to return"));
+    };
+    let records = laptop.store.journal(&plan.id)?;
+    let outcome = records.iter().find_map(|r| match &r.mark {
+        Mark::Ended { outcome } => Some(outcome.clone()),
+        _ => None,
+    });
+    let expected = match &outcome {
+        Some(Outcome::Installed) => plan.body.patch.as_ref().map(|p| p.hash.clone()).or(plan.body.from.running.clone()),
+        Some(_) => plan.body.from.running.clone(),
+        None => return Err(refuse(format!("plan {} is not over; resume or revert it first", plan.id.short()))),
+    };
+    let images = session.inspecting()?.images().await?;
+    let active = images.active(aseptic_device::ImageId(0));
+    if active.and_then(|s| s.hash.clone()) != expected || images.slots.iter().any(|s| s.pending) {
+        return Err(refuse("the device does not show what the plan left".into()));
+    }
+    let read_back =
+        active.map(|s| format!("version {} runs, confirmed {}", s.version, s.confirmed)).unwrap_or_default();
+    let (name, last_four) = ask(&plan, &read_back).ok_or_else(|| refuse("nobody returned it".into()))?;
+    if last_four.trim() != id.last_four() {
+        return Err(refuse("the last four characters of the serial number do not match".into()));
+    }
+    let by = Person { name: name.trim().into(), role: Role::Approver };
+    let performers = records.iter().map(|r| r.actor.trim_end_matches(" (unauthenticated)").to_lowercase());
+    if by.name.is_empty() || performers.into_iter().any(|p| p == by.name.to_lowercase()) {
+        return Err(refuse("a second person must return it, not the one who did the work".into()));
+    }
+    let statement = ReturnStatement { by, authenticated: false, at: laptop.clock.now().wall, read_back };
+    let body = serde_json::json!({ "plan": plan.id, "statement": statement });
+    let entry = laptop.entry("returned-to-service", Some(&id), plan.visit.as_deref(), body);
+    laptop.store.put_returned(&plan, &statement, entry)?;
+    Ok(statement)
+}
