@@ -15,7 +15,9 @@ impl Report {
         match self.device.agreement {
             Agreement::Agree => {}
             Agreement::Differ => out.push("Label and device name different devices.".into()),
-            Agreement::OnlyOne => out.push("Only one identifier is known: nothing shows that this is the device on the label.".into()),
+            Agreement::OnlyOne => {
+                out.push("Only one identifier is known: nothing shows that this is the device on the label.".into())
+            }
         }
         self.works.iter().for_each(|w| work(w, &mut out));
         contradictions(self, &mut out);
@@ -29,8 +31,11 @@ impl Report {
         kit(self, &mut out);
         match self.reach()? {
             Reach::Report => {}
-            Reach::EntryOnly => out.push("The audit log proves the entry printed below, not every line of this report.".into()),
-            Reach::OtherReport => out.push("The audit log carries the digest of another report: this one is not as it was written.".into()),
+            Reach::EntryOnly => {
+                out.push("The audit log proves the entry printed below, not every line of this report.".into())
+            }
+            Reach::OtherReport => out
+                .push("The audit log carries the digest of another report: this one is not as it was written.".into()),
             Reach::None => out.push("There is no proof from an audit log.".into()),
         }
         Ok(out)
@@ -39,7 +44,8 @@ impl Report {
 
 fn work(work: &Work, out: &mut Vec<String>) {
     let named = |names: Vec<&str>| names.join(", ");
-    let differ: Vec<_> = work.read_back.iter().filter(|r| r.read.is_some() && !r.equal).map(|r| r.what.as_str()).collect();
+    let differ: Vec<_> =
+        work.read_back.iter().filter(|r| r.read.is_some() && !r.equal).map(|r| r.what.as_str()).collect();
     if !differ.is_empty() {
         out.push(format!("Not as planned when read back: {}.", named(differ)));
     }
@@ -50,7 +56,10 @@ fn work(work: &Work, out: &mut Vec<String>) {
     let moved = work.classes.iter().filter(|c| c.must_stay && c.changed + c.not_read > 0);
     let moved: Vec<_> = moved.map(|c| c.class.as_str()).collect();
     if !moved.is_empty() {
-        out.push(format!("Settings that must stay are changed or could not be compared: {}. Do not return the device to service.", named(moved)));
+        out.push(format!(
+            "Settings that must stay are changed or could not be compared: {}. Do not return the device to service.",
+            named(moved)
+        ));
     }
     let unplanned: Vec<_> = work.changes.iter().filter(|c| !c.planned).map(|c| c.key.as_str()).collect();
     if !unplanned.is_empty() {
