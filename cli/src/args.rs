@@ -250,6 +250,7 @@ pub enum Audit {
 
 /// Kits.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "arguments are parsed once")]
 pub enum Kit {
     /// Start a kit in a working folder
     New {

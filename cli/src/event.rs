@@ -31,6 +31,7 @@ pub struct Line {
 /// What happened: a step of a run, or anything else.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "an event lives for one line")]
 pub enum Happened {
     /// A step of a run.
     Run(RunEvent),

@@ -3,15 +3,6 @@
 //! It is used by the tests beside it and by nothing else.
 //! Start with [`Bench`], then read `straight_path.rs`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::allow_attributes,
-    missing_docs
-)]
-
 pub mod bench;
 pub mod memory;
 

@@ -110,6 +110,7 @@ fn finding(rule: &Rule, facts: &Facts<'_>, waivers: &[Waiver], now: Timestamp) -
 }
 
 // `Err`: there is no value to judge.
+#[expect(clippy::result_large_err, reason = "the error is the finding itself")]
 fn value<'a>(key: &SettingKey, facts: &'a Facts<'_>, expected: &str) -> Result<&'a Value, Judged> {
     match facts.config.settings.get(key).map(|s| &s.reading) {
         None => Err(Judged {

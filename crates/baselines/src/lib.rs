@@ -1,7 +1,7 @@
 //! What "hardened" means: rules as data, and findings from what was read. Pure.
 //!
 //! It never reads a device, a file or a clock; facts and time arrive as arguments.
-//! Start with [`rule`], then [`assess`].
+//! Start with [`rule`], then [`mod@assess`].
 
 pub mod assess;
 pub mod finding;

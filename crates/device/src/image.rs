@@ -64,7 +64,7 @@ impl FromStr for ImageHash {
     type Err = NotAnImageHash;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        if !s.is_ascii() || s.len() % 2 != 0 {
+        if !s.is_ascii() || !s.len().is_multiple_of(2) {
             return Err(NotAnImageHash);
         }
         let bytes: Option<Vec<u8>> =

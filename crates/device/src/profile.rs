@@ -1,7 +1,7 @@
 //! A device model as data: how to recognise it, read it, judge its readiness and patch it.
 //!
 //! One TOML file a model. [`Profile::parse`] reports every problem at once, with line numbers; what
-//! it returns holds all rules of [`Profile::problems`], so nothing is checked again later.
+//! it returns holds every rule of the schema, so nothing is checked again later.
 
 mod problem;
 mod read;

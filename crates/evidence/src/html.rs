@@ -12,6 +12,7 @@ mod work;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+pub use checking::CHECK;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 

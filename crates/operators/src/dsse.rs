@@ -169,7 +169,7 @@ mod tests {
         );
         assert_eq!(envelope.verify("t", &[other]), Err(EnvelopeError::Untrusted));
         let changed = Envelope { payload: STANDARD.encode(b"Body"), ..envelope.clone() };
-        assert_eq!(changed.verify("t", &[public.clone()]), Err(EnvelopeError::Untrusted));
+        assert_eq!(changed.verify("t", std::slice::from_ref(&public)), Err(EnvelopeError::Untrusted));
         assert!(matches!(envelope.verify("u", &[public]), Err(EnvelopeError::PayloadType { .. })));
     }
 

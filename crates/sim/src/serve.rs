@@ -126,7 +126,10 @@ impl Port {
         let _ = fs::remove_file(&path);
         symlink(nix::unistd::ttyname(&pty.slave)?, &path)?;
         fs::write(sidecar(&path), serde_json::to_vec(&usb(&self.spec))?)?;
-        #[expect(deprecated, reason = "the replacement is unsafe; an owned descriptor stays open as long as it is registered")]
+        #[expect(
+            deprecated,
+            reason = "the replacement is unsafe; an owned descriptor stays open as long as it is registered"
+        )]
         let master = AsyncFd::new(pty.master)?;
         Ok(Open { path, master: Arc::new(master), _slave: pty.slave, pump: None })
     }

@@ -227,6 +227,7 @@ impl Transport for SerialTransport {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "serial_tests.rs"]
 mod tests;

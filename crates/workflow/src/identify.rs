@@ -76,8 +76,8 @@ pub(crate) async fn visit_of(laptop: &Laptop, device: &DeviceRef) -> Result<Visi
     let visit = identify(laptop, device, None).await?;
     let Some(id) = &visit.identity.id else { return Ok(visit) };
     // An earlier open visit of the same device, with its scanned label, goes on.
-    let earlier = laptop.store.visits()?.into_iter().filter(|v| v.closed.is_none() && v.id != visit.id);
-    let earlier = earlier.filter(|v| v.device.as_deref() == Some(&id.to_string())).next();
+    let mut open = laptop.store.visits()?.into_iter().filter(|v| v.closed.is_none() && v.id != visit.id);
+    let earlier = open.find(|v| v.device.as_deref() == Some(&id.to_string()));
     match earlier.and_then(|v| serde_json::from_str::<Visit>(&v.json).ok()) {
         Some(earlier) => {
             laptop.store.close_visit(

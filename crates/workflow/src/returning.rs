@@ -51,12 +51,11 @@ pub fn standing(laptop: &Laptop, device: &str) -> Result<(Standing, Option<Plan>
     Ok((if out { Standing::OutOfService } else { Standing::InService }, last))
 }
 
+/// Shows a plan and what was read back; takes the second person's name and the last four of the serial number.
+pub type Ask<'a> = dyn Fn(&Plan, &str) -> Option<(String, String)> + 'a;
+
 /// Returns a device to service. `ask` shows the reading and takes name and last four; the person must not be the one who did the work.
-pub async fn return_to_service(
-    laptop: &Laptop,
-    device: &DeviceRef,
-    ask: &dyn Fn(&Plan, &str) -> Option<(String, String)>,
-) -> Result<ReturnStatement, Problem> {
+pub async fn return_to_service(laptop: &Laptop, device: &DeviceRef, ask: &Ask<'_>) -> Result<ReturnStatement, Problem> {
     let refuse = |why: String| Problem::new(Code::Refused, why, "keep the device out of service");
     let mut session = open(laptop, device).await?;
     let id = crate::assess::usable(session.identity())?.clone();

@@ -86,7 +86,7 @@ impl Client {
         }
         self.sequence = self.sequence.wrapping_add(1);
         // A device that knows only version 1 may keep silent about version 2.
-        let version = self.version.unwrap_or(if attempt % 2 == 0 { Version::V2 } else { Version::V1 });
+        let version = self.version.unwrap_or(if attempt.is_multiple_of(2) { Version::V2 } else { Version::V1 });
         let packet = Packet {
             op: request.op,
             version,

@@ -273,7 +273,7 @@ fn vendor_of(role: &str, paths: Option<&[String]>) -> Result<String, String> {
         .filter(|v| !v.is_empty() && v.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'))
         .ok_or_else(|| format!("delegated role {role} is not named vendor-<id>"))?;
     let expected = super::author::vendor_path(vendor);
-    if paths != Some(&[expected.clone()]) {
+    if paths != Some(std::slice::from_ref(&expected)) {
         return Err(format!("role {role} must be delegated {expected} and nothing else"));
     }
     Ok(vendor.to_owned())

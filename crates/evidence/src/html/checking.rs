@@ -28,6 +28,7 @@ pub(super) fn section(report: &Report) -> Result<Markup, EvidenceError> {
                     li { "Save the script below as " code { "check.py" } " and run " code { "python3 check.py report.html KEY" } ". It needs nothing but Python 3." }
                     li { "Take KEY from the hospital, not from this page: whoever can forge a page can print a key in it." }
                     li { "It takes the report out of this file, computes its digest, looks for it in the log entry, follows the path from the entry to the root of the log, and checks the log's signature on that root." }
+                    li { "It checks the data inside this file, not the words on this page: whoever doubts the page reads the data, or lets Aseptic draw the page again from them." }
                     li { "Ask somebody who keeps later checkpoints of this log whether they contain this one: a proof alone does not show that nothing was cut off later." }
                 }
                 h3 { "Key of the log" } pre { (proof.key) }
