@@ -104,7 +104,7 @@ pub enum Verb {
     Doctor,
     /// Write the report of a visit, with its proof
     Report {
-        /// Visit id, or its beginning
+        /// Visit id or its beginning; a device names its newest visit
         visit: String,
         /// Format
         #[arg(long, value_enum, default_value_t = Format::Json)]
@@ -238,6 +238,14 @@ pub enum Audit {
     },
     /// Sign the log as it is now
     Checkpoint,
+    /// Check a proof from files, with nothing of this laptop but the program
+    Check {
+        /// Beginning of the files that `audit proof -o` wrote
+        prefix: PathBuf,
+        /// The log's verifier key as the hospital published it; without it, the one beside the proof
+        #[arg(long, value_name = "VKEY")]
+        key: Option<String>,
+    },
     /// Prove that an entry is in the log
     Proof {
         /// Entry

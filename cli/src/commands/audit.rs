@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aseptic_store::audit::verify_proof;
 use aseptic_workflow::{Code, DeviceState, Problem};
 
 use crate::args::{Audit, Cli};
@@ -10,6 +11,9 @@ use crate::context::laptop;
 
 /// Shows, verifies, signs or proves the log.
 pub fn run(cli: &Cli, verb: &Audit, console: &mut Console) -> Result<Done, Problem> {
+    if let Audit::Check { prefix, key } = verb {
+        return check(prefix, key.as_deref());
+    }
     let laptop = laptop(cli, None)?;
     match verb {
         Audit::Show { from } => {
@@ -52,7 +56,22 @@ pub fn run(cli: &Cli, verb: &Audit, console: &mut Console) -> Result<Done, Probl
             console.record("proof", serde_json::json!({ "entry": leaf, "proof": proof, "key": key }), proof.trim_end());
             Ok(Done::quietly())
         }
+        Audit::Check { prefix, key } => check(prefix, key.as_deref()),
     }
+}
+
+fn check(prefix: &Path, key: Option<&str>) -> Result<Done, Problem> {
+    let part = |end| read(&prefix.with_extension(end));
+    let beside = part("vkey")?;
+    let proof = part("tlog-proof")?;
+    let given = key.unwrap_or(&beside).trim();
+    let (index, size) = verify_proof(&proof, part("entry.json")?.as_bytes(), given)
+        .map_err(|e| Problem::new(Code::Untrusted, e, "do not rely on this entry; ask for the log's checkpoints"))?;
+    let help = key
+        .is_none()
+        .then(|| "the key came with the proof: compare it with the one that the hospital published".into());
+    let done = Done::with(DeviceState::NotInvolved, format!("proved: entry {index} is in the log of {size} entries"));
+    Ok(Done { help, ..done })
 }
 
 fn read(file: &Path) -> Result<String, Problem> {

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use aseptic_evidence::html::render;
 use aseptic_workflow::{Code, DeviceState, Problem, report};
+
+use jiff::tz::TimeZone;
 
 use crate::args::{Cli, Format};
 use crate::console::{Console, Done};
@@ -16,13 +19,13 @@ pub fn run(
     output: Option<&Path>,
     console: &mut Console,
 ) -> Result<Done, Problem> {
-    let report = report(&laptop(cli, None)?, visit)?;
-    console.visit = Some(report.visit.id.clone());
-    console.device = report.visit.identity.id.as_ref().map(ToString::to_string);
-    let internal = |e: serde_json::Error| Problem::new(Code::Internal, e, "report this as a fault of Aseptic");
+    let report = report(&laptop(cli, None)?, visit, &TimeZone::system())?;
+    console.visit = Some(report.visit.clone());
+    console.device = report.device.id.clone();
+    let internal = |e: &dyn std::fmt::Display| Problem::new(Code::Internal, e, "report this as a fault of Aseptic");
     let text = match format {
-        Format::Json => serde_json::to_string_pretty(&report).map_err(internal)?,
-        Format::Html => serde_json::to_string_pretty(&report).map_err(internal)?,
+        Format::Json => report.to_json().map_err(|e| internal(&e))?,
+        Format::Html => render(&report).map_err(|e| internal(&e))?,
     };
     match output {
         Some(file) => {
@@ -31,7 +34,7 @@ pub fn run(
             Ok(Done::with(DeviceState::NotInvolved, format!("written to {}", file.display())))
         }
         None => {
-            let record = serde_json::to_value(&report).map_err(internal)?;
+            let record = serde_json::to_value(&report).map_err(|e| internal(&e))?;
             console.record("report", record, text);
             Ok(Done::quietly())
         }

@@ -23,7 +23,7 @@ fn of(kind: &str) -> Option<Schema> {
         "plan" => schema_for!(aseptic_patches::Plan),
         "patch" => schema_for!(aseptic_patches::kit::PatchManifest),
         "profile" => schema_for!(aseptic_device::Profile),
-        "report" => schema_for!(aseptic_workflow::Report),
+        "report" => schema_for!(aseptic_evidence::Report),
         _ => return None,
     })
 }

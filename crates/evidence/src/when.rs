@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use jiff::tz::Offset;
+use jiff::tz::{Offset, TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,12 @@ impl When {
     /// Takes a moment in UTC.
     pub fn utc(at: Timestamp) -> Self {
         Self { at, offset_s: 0, zone: "UTC".into() }
+    }
+
+    /// Takes a moment in a zone.
+    pub fn in_zone(at: Timestamp, zone: &TimeZone) -> Self {
+        let info = zone.to_offset_info(at);
+        Self { at, offset_s: info.offset().seconds(), zone: info.abbreviation().to_owned() }
     }
 
     // An offset that no zone has falls back to UTC and says so: a wrong local time would be worse.

@@ -33,6 +33,12 @@ pub struct Visit {
 
 /// Identifies a device and opens a visit. A label of another device opens none.
 pub async fn identify(laptop: &Laptop, device: &DeviceRef, code: Option<&str>) -> Result<Visit, Problem> {
+    let visit = look(laptop, device, code).await?;
+    keep(laptop, &visit)?;
+    Ok(visit)
+}
+
+async fn look(laptop: &Laptop, device: &DeviceRef, code: Option<&str>) -> Result<Visit, Problem> {
     let scan = code.map(Scan::parse).transpose().map_err(|e| Problem::new(Code::Usage, e, "scan the label again"))?;
     let session = open(laptop, device).await?;
     let identity = session.identity().clone();
@@ -46,7 +52,7 @@ pub async fn identify(laptop: &Laptop, device: &DeviceRef, code: Option<&str>) -
     let known = laptop.profile(&identity.profile).map(|k| k.reference.clone());
     let profile =
         known.ok_or_else(|| Problem::new(Code::Internal, "profile vanished", "report this as a fault of Aseptic"))?;
-    let visit = Visit {
+    Ok(Visit {
         id: (laptop.new_id)(),
         opened: laptop.clock.now().wall,
         sighting: session.sighting().clone(),
@@ -54,16 +60,19 @@ pub async fn identify(laptop: &Laptop, device: &DeviceRef, code: Option<&str>) -
         profile,
         scan,
         scan_agreed: agreed,
-    };
+    })
+}
+
+fn keep(laptop: &Laptop, visit: &Visit) -> Result<(), Problem> {
     let body = serde_json::json!({
-        "identity": visit.identity, "address": visit.sighting.address, "profile": visit.profile, "scan-agreed": agreed,
+        "identity": visit.identity, "address": visit.sighting.address, "profile": visit.profile, "scan-agreed": visit.scan_agreed,
     });
     let id = visit.identity.id.as_ref();
-    laptop.store.open_visit(&visit.id, &visit, laptop.entry("visit.opened", id, Some(&visit.id), body))?;
+    laptop.store.open_visit(&visit.id, visit, laptop.entry("visit.opened", id, Some(&visit.id), body))?;
     if let Some(id) = id {
         laptop.store.met(&id.to_string(), &visit.sighting.address.to_string(), visit.opened)?;
     }
-    Ok(visit)
+    Ok(())
 }
 
 /// Returns the newest open visit of a device, or identifies it again.
@@ -73,26 +82,15 @@ pub(crate) async fn visit_of(laptop: &Laptop, device: &DeviceRef) -> Result<Visi
     {
         return Ok(visit);
     }
-    let visit = identify(laptop, device, None).await?;
-    let Some(id) = &visit.identity.id else { return Ok(visit) };
-    // An earlier open visit of the same device, with its scanned label, goes on.
-    let mut open = laptop.store.visits()?.into_iter().filter(|v| v.closed.is_none() && v.id != visit.id);
-    let earlier = open.find(|v| v.device.as_deref() == Some(&id.to_string()));
-    match earlier.and_then(|v| serde_json::from_str::<Visit>(&v.json).ok()) {
-        Some(earlier) => {
-            laptop.store.close_visit(
-                &visit.id,
-                laptop.entry(
-                    "visit.closed",
-                    Some(id),
-                    Some(&visit.id),
-                    serde_json::json!({ "merged-into": earlier.id }),
-                ),
-            )?;
-            Ok(earlier)
-        }
-        None => Ok(visit),
+    let visit = look(laptop, device, None).await?;
+    // An open visit of the same device, with its scanned label, goes on.
+    if let Some(id) = &visit.identity.id
+        && let Some(earlier) = open_visit(laptop, &id.to_string())?
+    {
+        return Ok(earlier);
     }
+    keep(laptop, &visit)?;
+    Ok(visit)
 }
 
 fn open_visit(laptop: &Laptop, device: &str) -> Result<Option<Visit>, Problem> {

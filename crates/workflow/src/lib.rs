@@ -26,4 +26,4 @@ pub use laptop::{KnownProfile, Laptop};
 pub use locate::DeviceRef;
 pub use plan::{Wanted, plan};
 pub use problem::{Code, DeviceState, Problem};
-pub use report::{Report, report};
+pub use report::report;
