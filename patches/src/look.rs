@@ -14,8 +14,8 @@ pub(crate) enum Look {
     Foreign(String),
 }
 
-/// Returns what somebody else did to the device, if anything: a running image, a pending flag or a
-/// spare image that this plan did not cause.
+/// Returns what somebody else did to the device, if anything: a running image, a pending flag, a spare
+/// image or a setting that this plan did not cause.
 pub(crate) fn foreign(plan: &Plan, progress: &Progress, seen: &Observed) -> Option<String> {
     let image = plan.body.patch.as_ref().map(|p| p.image).unwrap_or_default();
     let target = plan.body.patch.as_ref().map(|p| &p.hash);
@@ -32,6 +32,13 @@ pub(crate) fn foreign(plan: &Plan, progress: &Progress, seen: &Observed) -> Opti
         && !progress.begun(plan, &Step::Confirm)
     {
         return Some("the new image was already confirmed".into());
+    }
+    // Once another firmware ran, it may have changed settings itself: then the check and the way back judge them.
+    if progress.turned_back.is_none() && !progress.begun(plan, &Step::Restart) {
+        let moved: Vec<String> = unplanned(plan, progress, seen).iter().map(ToString::to_string).collect();
+        if !moved.is_empty() {
+            return Some(format!("settings differ from the backup: {}", moved.join(", ")));
+        }
     }
     let spare = seen.images.spare(image)?;
     if spare.pending && (!marked || spare.hash.as_ref() != target) {

@@ -1,6 +1,7 @@
 //! What a person is told when something does not work: what happened, the device's state now, and what to do.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 use aseptic_device::{DriverError, DriverErrorKind, LinkErrorKind, SessionError};
 use aseptic_operators::AuthorityError;
@@ -244,6 +245,12 @@ impl From<KitError> for Problem {
                 (Code::Untrusted, "nothing of the kit was kept; get it again from its publisher")
             }
             KitError::Expired { .. } => (Code::Refused, "nothing of the kit was kept"),
+            // A damaged ZIP cannot be told from a tampered one.
+            KitError::Io(e)
+                if matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof) =>
+            {
+                (Code::Untrusted, "the kit is damaged, nothing of it was kept; get it again from its publisher")
+            }
             KitError::Io(_) => (Code::NotFound, "check the path and the medium"),
             KitError::Authoring(_) => (Code::Usage, "see docs/kit-format.md"),
         };
