@@ -48,6 +48,16 @@ pub fn run(cli: &Cli, verb: &Kit, console: &mut Console) -> Result<Done, Problem
         }
         Kit::Pack { dir, output, days } => {
             Draft::open(dir)?.pack(output, in_days(now, *days))?;
+            // Nobody should carry a kit to a ward that no laptop will take.
+            let root = dir.join("metadata/1.root.json");
+            verify(cli, output, Some(&root), now, console).map_err(|e| Problem {
+                help: format!(
+                    "{} is not usable yet: sign what is missing and pack again; {}",
+                    output.display(),
+                    e.help
+                ),
+                ..e
+            })?;
             said(&format!("packed {}", output.display()))
         }
         Kit::Import { kit, accept_stale } => {

@@ -298,17 +298,22 @@ impl Draft {
     }
 
     /// Writes snapshot and timestamp, signs what its own keys can sign, and packs a ZIP or, without `.zip`, a folder.
+    ///
+    /// Where others hold the keys of snapshot or timestamp, the error says what to sign; pack again afterwards.
     pub fn pack(&self, out: &Path, expires: Timestamp) -> Result<(), KitError> {
         self.sign_with_own_keys()?;
         let (root, _) = self.load("root")?;
         fs::copy(self.metadata("root"), self.metadata(&format!("{}.root", version(&root))))?;
-        self.write_snapshot(expires)?;
+        let meta = self.snapshot_meta()?;
+        if !self.awaits_only_packing(&meta, expires) {
+            self.write_snapshot(meta, expires)?;
+        }
         self.sign_with_own_keys()?;
         let files = self.files()?;
         if out.extension().is_some_and(|e| e == "zip") { pack_zip(out, &files) } else { pack_folder(out, &files) }
     }
 
-    fn write_snapshot(&self, expires: Timestamp) -> Result<(), KitError> {
+    fn snapshot_meta(&self) -> Result<serde_json::Map<String, Value>, KitError> {
         let mut meta = serde_json::Map::new();
         for role in self.roles()? {
             if role == "targets" || role.starts_with("vendor-") {
@@ -319,6 +324,22 @@ impl Draft {
                 meta.insert(format!("{role}.json"), json!({ "version": version(&signed) }));
             }
         }
+        Ok(meta)
+    }
+
+    // Snapshot and timestamp were written for this content less than a day ago and signed by others since.
+    fn awaits_only_packing(&self, meta: &serde_json::Map<String, Value>, expires: Timestamp) -> bool {
+        ["snapshot", "timestamp"].iter().all(|role| {
+            let Ok((signed, signatures)) = self.load(role) else { return false };
+            let until = signed.get("expires").and_then(Value::as_str).and_then(|t| t.parse::<Timestamp>().ok());
+            let fresh = until.is_some_and(|t| expires.duration_since(t).abs() < SignedDuration::from_hours(24));
+            let same = *role == "timestamp" || signed.get("meta").and_then(Value::as_object) == Some(meta);
+            let by_others = !self.dir.join("keys").join(format!("{role}.pem")).exists();
+            by_others && fresh && same && !signatures.is_empty()
+        })
+    }
+
+    fn write_snapshot(&self, meta: serde_json::Map<String, Value>, expires: Timestamp) -> Result<(), KitError> {
         for (role, of) in [("snapshot", meta), ("timestamp", serde_json::Map::new())] {
             let next = self.load(role).map(|(signed, _)| version(&signed) + 1).unwrap_or(1);
             let meta = if role == "snapshot" {
