@@ -1,6 +1,7 @@
 //! Assess: read everything and hold it against a baseline. Nothing is changed.
 
-use aseptic_baselines::{Facts, Finding, Summary, Verdict, built_in};
+use aseptic_baselines::rule::RulesFile;
+use aseptic_baselines::{Baseline, Facts, Finding, Summary, Verdict, built_in};
 use aseptic_device::{ConfigSnapshot, DeviceId, Identity, ImageHash, Images, Inspecting, Session};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -71,14 +72,7 @@ pub(crate) async fn judge(
     session: &mut Session<Inspecting>,
     baseline: Option<&str>,
 ) -> Result<Assessment, Problem> {
-    let rules = built_in().map_err(|e| Problem::new(Code::Internal, e, "report this as a fault of Aseptic"))?;
-    if let Some(wanted) = baseline.filter(|b| *b != rules.id) {
-        return Err(Problem::new(
-            Code::NotFound,
-            format!("no baseline {wanted}"),
-            format!("the built-in one is {}", rules.id),
-        ));
-    }
+    let rules = chosen(laptop, baseline)?;
     let identity = session.identity().clone();
     let profile = session.profile().clone();
     let device = session.inspecting()?;
@@ -99,6 +93,19 @@ pub(crate) async fn judge(
     let findings = aseptic_baselines::assess(&rules, &facts, &[], at);
     let summary = Summary::of(&findings);
     Ok(Assessment { visit: visit.id.clone(), at, baseline: rules.id, identity, images, config, findings, summary })
+}
+
+// The built-in baseline, or one that a kit brought.
+fn chosen(laptop: &Laptop, wanted: Option<&str>) -> Result<Baseline, Problem> {
+    let rules = built_in().map_err(|e| Problem::new(Code::Internal, e, "report this as a fault of Aseptic"))?;
+    let Some(wanted) = wanted.filter(|b| *b != rules.id) else { return Ok(rules) };
+    let kept = laptop.store.documents("baseline")?;
+    let ids: Vec<&str> = [rules.id.as_str()].into_iter().chain(kept.iter().map(|(id, _)| id.as_str())).collect();
+    let (id, text) = kept.iter().find(|(id, _)| id == wanted).ok_or_else(|| {
+        Problem::new(Code::NotFound, format!("no baseline {wanted}"), format!("there are: {}", ids.join(", ")))
+    })?;
+    let file = RulesFile::parse(text).map_err(|e| Problem::new(Code::Untrusted, e, "import the kit again"))?;
+    Ok(Baseline { id: id.clone(), rules: file.rules })
 }
 
 /// Returns the id, or why the device may not be changed.

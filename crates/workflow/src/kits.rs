@@ -99,6 +99,16 @@ pub fn import(laptop: &Laptop, path: &Path, accept_stale: Option<&str>) -> Resul
     for (text, id) in imported.profiles.iter().zip(&record.profiles) {
         documents.push(("profile".to_owned(), id.clone(), text.clone()));
     }
+    for (id, text) in imported.baselines {
+        aseptic_baselines::rule::RulesFile::parse(&text).map_err(|e| {
+            Problem::new(
+                Code::Untrusted,
+                format!("baseline {id}: {e}"),
+                "nothing of the kit was kept; correct the baseline",
+            )
+        })?;
+        documents.push(("baseline".to_owned(), id, text));
+    }
     let mut blobs = trust_blobs(&imported.state)?;
     blobs.push((LAST_KIT.into(), serde_json::to_vec(&record).map_err(internal)?));
     let body = serde_json::to_value(&record).map_err(internal)?;

@@ -95,8 +95,8 @@ pub struct Imported {
     pub patches: Vec<PatchManifest>,
     /// Profiles, as text.
     pub profiles: Vec<String>,
-    /// Baselines, as text.
-    pub baselines: Vec<String>,
+    /// Baselines by id (the file's name without its ending), as text.
+    pub baselines: Vec<(String, String)>,
     /// Roles with their expiry.
     pub roles: Vec<RoleExpiry>,
     /// How fresh it is.
@@ -306,7 +306,7 @@ struct Content<'a> {
     problems: Vec<String>,
     patches: Vec<PatchManifest>,
     profiles: Vec<String>,
-    baselines: Vec<String>,
+    baselines: Vec<(String, String)>,
 }
 
 impl Content<'_> {
@@ -318,11 +318,12 @@ impl Content<'_> {
                     Ok(_) => self.profiles.push(text),
                     Err(error) => self.problems.push(format!("{path}: {error}")),
                 }
-            } else if path.starts_with("hospital/baselines/") {
-                self.baselines.push(text);
+            } else if let Some(id) = path.strip_prefix("hospital/baselines/").and_then(|f| f.strip_suffix(".toml")) {
+                self.baselines.push((id.to_owned(), text));
             } else {
-                self.problems
-                    .push(format!("{path}: the hospital's own targets are hospital/profiles/ and hospital/baselines/"));
+                self.problems.push(format!(
+                    "{path}: the hospital's own targets are hospital/profiles/ and hospital/baselines/*.toml"
+                ));
             }
         }
         Ok(())

@@ -97,6 +97,9 @@ fn problems(p: &Profile) -> Vec<(String, String)> {
             say(&quoted, format!("setting {} is writable, but only class \"security\" may be written", s.key));
         }
     }
+    for s in p.settings.iter().filter(|s| s.writable && s.secret) {
+        say(&format!("\"{}\"", s.key), format!("setting {} is secret, and secrets are never written", s.key));
+    }
     let mut checks = BTreeSet::new();
     for c in &p.checks {
         if !checks.insert(&c.id) {
@@ -168,6 +171,12 @@ type = "text"
     fn a_therapy_setting_cannot_be_writable() {
         let bad = GOOD.replace("class = \"status\"", "class = \"therapy\"\nwritable = true");
         assert!(Profile::parse(&bad).unwrap_err().to_string().contains("only class \"security\""));
+    }
+
+    #[test]
+    fn a_secret_cannot_be_writable() {
+        let bad = GOOD.replace("class = \"status\"", "class = \"security\"\nwritable = true\nsecret = true");
+        assert!(Profile::parse(&bad).unwrap_err().to_string().contains("never written"));
     }
 
     #[test]
