@@ -8,6 +8,8 @@ pub mod client;
 pub mod console;
 mod device;
 pub mod packet;
+#[cfg(test)]
+mod peer;
 pub mod request;
 mod upload;
 

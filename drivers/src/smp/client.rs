@@ -1,15 +1,16 @@
 //! Pairs answers with requests over one link, with deadlines, and refuses effects on an inspecting link.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aseptic_device::profile::Framing;
 use aseptic_device::{DriverError, DriverErrorKind, Endpoint, Intent, Transport};
 use ciborium::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::console;
-use super::packet::{HEADER, Op, Packet, Version, get, get_uint};
+use super::packet::{HEADER, Op, Packet, Version, get, get_text, get_uint};
 use super::request::{Request, meaning};
 
 /// Sends of a repeatable request before it counts as unanswered.
@@ -18,8 +19,18 @@ const TRIES: u32 = 3;
 const DEFAULT_BUFFER: usize = 384;
 /// Length and CRC travel in the same buffer on a serial line.
 const FRAMING_BYTES: usize = 4;
+/// The largest packet that is ever sent, whatever a device says.
+const LARGEST: usize = 16_384;
+/// Longest wait for the operating system to take one packet.
+const WRITE: Duration = Duration::from_secs(10);
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+const TIMED_OUT: u64 = 4;
 const NO_MEMORY: u64 = 2;
 const NOT_SUPPORTED: u64 = 8;
+const BUSY: u64 = 10;
+
+// Conversations of this process so far, so that no two begin alike.
+static OPENED: AtomicU32 = AtomicU32::new(0);
 
 /// What an SMP server can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +52,14 @@ pub struct Client {
     arrived: VecDeque<Packet>,
     sequence: u8,
     version: Option<Version>,
+    greeting: Option<String>,
     buffers: Option<Buffers>,
 }
 
 impl Client {
     /// Takes an open link. With `permit` [`Intent::Read`] no request with an effect is ever sent.
     pub fn new(link: Box<dyn Transport>, framing: Framing, permit: Intent, answer: Duration) -> Self {
+        let opened = OPENED.fetch_add(1, Ordering::Relaxed);
         Self {
             link,
             framing,
@@ -55,8 +68,9 @@ impl Client {
             decoder: console::Decoder::default(),
             raw: Vec::new(),
             arrived: VecDeque::new(),
-            sequence: 0,
+            sequence: (opened.wrapping_mul(61) & 0xff) as u8,
             version: None,
+            greeting: Some(format!("aseptic {:08x}", std::process::id().rotate_left(16) ^ opened)),
             buffers: None,
         }
     }
@@ -69,24 +83,62 @@ impl Client {
     /// Does the same with another deadline for each try.
     pub async fn ask_within(&mut self, request: &Request, deadline: Duration) -> Result<Value, DriverError> {
         let fail = |kind| DriverError::new(request.name.clone(), kind);
+        self.permits(request).map_err(fail)?;
+        self.greet().await?;
+        self.exchange(request, deadline).await
+    }
+
+    // An answer to an earlier conversation may still be on its way. Once the device has echoed a text of this one,
+    // every older answer has arrived and was dropped.
+    async fn greet(&mut self) -> Result<(), DriverError> {
+        let Some(text) = self.greeting.take() else { return Ok(()) };
+        match self.exchange(&Request::echo(&text), self.answer).await {
+            Ok(body) if get_text(&body, "r").is_none_or(|r| r == text) => Ok(()),
+            Ok(_) => {
+                self.greeting = Some(text);
+                Err(DriverError::new("echo", DriverErrorKind::Malformed("another text came back".into())))
+            }
+            // A device without echo answers in order all the same.
+            Err(error) if !error.leaves_doubt() => Ok(()),
+            Err(error) => {
+                self.greeting = Some(text);
+                Err(error)
+            }
+        }
+    }
+
+    async fn exchange(&mut self, request: &Request, deadline: Duration) -> Result<Value, DriverError> {
+        let fail = |kind| DriverError::new(request.name.clone(), kind);
         let tries = if request.repeatable { TRIES } else { 1 };
-        for attempt in 0..tries {
+        for attempt in 1..=tries {
             let sequence = self.send(request, attempt).await.map_err(fail)?;
-            if let Some(answer) = self.wait_for(request, sequence, deadline).await.map_err(fail)? {
-                self.version = Some(answer.version);
-                return check(answer.body).map_err(fail);
+            let Some(answer) = self.wait_for(request, sequence, deadline).await.map_err(fail)? else {
+                self.raw.clear();
+                continue;
+            };
+            self.version = Some(answer.version);
+            match check(answer.body).map_err(fail) {
+                Err(error) if is_passing(&error) && attempt < tries => sleep(BUSY_PAUSE).await,
+                other => return other,
             }
         }
         Err(fail(DriverErrorKind::NoAnswer { waited: deadline * tries }))
     }
 
-    async fn send(&mut self, request: &Request, attempt: u32) -> Result<u8, DriverErrorKind> {
-        if request.intent == Intent::Effect && self.permit == Intent::Read {
+    // Echo is a write by its operation, and changes nothing.
+    fn permits(&self, request: &Request) -> Result<(), DriverErrorKind> {
+        let changes = request.intent == Intent::Effect || (request.op != Op::Read && !request.is_echo());
+        if changes && self.permit == Intent::Read {
             return Err(DriverErrorKind::EffectOnInspectingLink);
         }
+        Ok(())
+    }
+
+    async fn send(&mut self, request: &Request, attempt: u32) -> Result<u8, DriverErrorKind> {
+        self.permits(request)?;
         self.sequence = self.sequence.wrapping_add(1);
-        // A device that knows only version 1 may keep silent about version 2.
-        let version = self.version.unwrap_or(if attempt.is_multiple_of(2) { Version::V2 } else { Version::V1 });
+        // A device that knows only version 1 may keep silent about version 2; a lost answer must not look like that.
+        let version = self.version.unwrap_or(if attempt < TRIES { Version::V2 } else { Version::V1 });
         let packet = Packet {
             op: request.op,
             version,
@@ -96,11 +148,17 @@ impl Client {
             body: request.body.clone(),
         };
         let bytes = packet.encode().map_err(|e| DriverErrorKind::Malformed(e.to_string()))?;
+        if self.buffers.is_some_and(|b| bytes.len() + FRAMING_BYTES > b.size) {
+            return Err(DriverErrorKind::Profile(format!("{} bytes do not fit the device's buffers", bytes.len())));
+        }
         let wire = match self.framing {
             Framing::Console => console::encode(&bytes),
             Framing::Raw => bytes,
         };
-        self.link.write(Endpoint::Stream, &wire).await?;
+        match timeout(WRITE, self.link.write(Endpoint::Stream, &wire)).await {
+            Ok(written) => written?,
+            Err(_) => return Err(DriverErrorKind::NoAnswer { waited: WRITE }),
+        }
         Ok(self.sequence)
     }
 
@@ -144,15 +202,26 @@ impl Client {
         }
     }
 
+    // Raw packets have no marker: after noise, bytes are dropped until a header makes sense and its body reads.
     fn split_raw(&mut self) {
-        while let Some([_, _, l0, l1]) = self.raw.first_chunk::<4>() {
-            let whole = HEADER + usize::from(u16::from_be_bytes([*l0, *l1]));
-            if self.raw.len() < whole {
-                return;
+        while let Some(header) = self.raw.first_chunk::<HEADER>() {
+            let [first, flags, l0, l1, ..] = *header;
+            let whole = HEADER + usize::from(u16::from_be_bytes([l0, l1]));
+            let answers = matches!(first & 0b111, 1 | 3) && first >> 3 <= 1;
+            if !answers || flags != 0 || whole > LARGEST {
+                self.raw.remove(0);
+                continue;
             }
-            let rest = self.raw.split_off(whole);
-            let packet = std::mem::replace(&mut self.raw, rest);
-            self.arrived.extend(Packet::decode(&packet).ok());
+            let Some(bytes) = self.raw.get(..whole) else { return };
+            match Packet::decode(bytes) {
+                Ok(packet) => {
+                    self.arrived.push_back(packet);
+                    self.raw.drain(..whole);
+                }
+                Err(_) => {
+                    self.raw.remove(0);
+                }
+            }
         }
     }
 
@@ -166,17 +235,17 @@ impl Client {
                 size: get_uint(&body, "buf_size").and_then(|n| usize::try_from(n).ok()).unwrap_or(DEFAULT_BUFFER),
                 count: get_uint(&body, "buf_count").and_then(|n| usize::try_from(n).ok()).unwrap_or(1),
             },
-            Err(e) if e.leaves_doubt() => return Err(e),
+            Err(e) if e.leaves_doubt() || is_passing(&e) => return Err(e),
             Err(_) => Buffers { size: DEFAULT_BUFFER, count: 1 },
         };
-        let buffers = Buffers { size: buffers.size.clamp(128, 16_384), count: buffers.count.max(1) };
+        let buffers = Buffers { size: buffers.size.min(LARGEST), count: buffers.count.max(1) };
         self.buffers = Some(buffers);
         Ok(buffers)
     }
 
     /// Returns the most bytes that one packet may have, header included.
     pub async fn largest_packet(&mut self) -> Result<usize, DriverError> {
-        Ok(self.buffers().await?.size - FRAMING_BYTES)
+        Ok(self.buffers().await?.size.saturating_sub(FRAMING_BYTES))
     }
 }
 
@@ -185,11 +254,18 @@ pub fn is_out_of_memory(error: &DriverError) -> bool {
     matches!(&error.kind, DriverErrorKind::Refused { group: 0, code, .. } if u64::from(*code) == NO_MEMORY)
 }
 
+/// Returns whether a refusal is about this moment, not about the request: out of memory, timed out, busy.
+pub fn is_passing(error: &DriverError) -> bool {
+    let passing = |code: u32| [NO_MEMORY, TIMED_OUT, BUSY].contains(&u64::from(code));
+    matches!(&error.kind, DriverErrorKind::Refused { group: 0, code, .. } if passing(*code))
+}
+
 // Version 1 says `rc`, version 2 `err {group, rc}`; servers of version 2 still use `rc` for their own trouble.
+// Whatever is there and is not plainly zero is an error.
 fn check(body: Value) -> Result<Value, DriverErrorKind> {
     let (group, code) = match get(&body, "err") {
-        Some(err) => (get_uint(err, "group").and_then(|g| u16::try_from(g).ok()), get_uint(err, "rc").unwrap_or(1)),
-        None => (None, get_uint(&body, "rc").unwrap_or(0)),
+        Some(err) => (get_uint(err, "group").and_then(|g| u16::try_from(g).ok()), code_of(err).unwrap_or(u64::MAX)),
+        None => (None, code_of(&body).unwrap_or(0)),
     };
     match (group, code) {
         (_, 0) => Ok(body),
@@ -201,3 +277,11 @@ fn check(body: Value) -> Result<Value, DriverErrorKind> {
         }),
     }
 }
+
+fn code_of(map: &Value) -> Option<u64> {
+    get(map, "rc").map(|_| get_uint(map, "rc").unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use ciborium::Value as Cbor;
 use sha2::{Digest as _, Sha256};
 
-use super::client::Client;
+use super::client::{Client, is_passing};
 use super::packet::{get, get_flag, get_text, get_uint};
 use super::request::Request;
 use super::upload::{Between, upload};
@@ -34,11 +34,14 @@ impl SmpDevice {
     }
 }
 
+/// Longest value of a setting that is asked for.
+const VALUE: u16 = 256;
+
 // Not read, and why; a failed link is an error of its own.
 type Read = Result<Result<Value, String>, DriverError>;
 
 fn unread(error: DriverError) -> Read {
-    if error.leaves_doubt() { Err(error) } else { Ok(Err(error.kind.to_string())) }
+    if error.leaves_doubt() || is_passing(&error) { Err(error) } else { Ok(Err(error.kind.to_string())) }
 }
 
 struct Reader<'a> {
@@ -72,11 +75,16 @@ impl Reader<'_> {
 
     async fn read_setting(&self, client: &mut Client, key: &SettingKey) -> Read {
         let Some(setting) = self.profile.setting(key) else { return Ok(Err("not in the profile".into())) };
-        let body = match client.ask(&Request::setting(&key.0)).await {
+        let body = match client.ask(&Request::setting(&key.0, VALUE)).await {
             Ok(body) => body,
             Err(error) => return unread(error),
         };
         let Some(raw) = get(&body, "val").and_then(Cbor::as_bytes) else { return Ok(Err("no value".into())) };
+        // A device with a smaller buffer says so and sends as much as fits: a value that fills it may go on.
+        let most = get_uint(&body, "max_size").and_then(|n| u16::try_from(n).ok()).unwrap_or(VALUE).min(VALUE);
+        if raw.len() >= usize::from(most) {
+            return Ok(Err(format!("the device sent {most} bytes, and the value may be longer")));
+        }
         if setting.secret {
             let digest: String = Sha256::digest(raw).iter().map(|b| format!("{b:02x}")).collect();
             return Ok(Ok(Value::Text(DeviceText::new(&format!("sha256:{digest}")))));
@@ -171,23 +179,39 @@ impl SmpDevice {
         };
         let name = match self.client.ask(&Request::bootloader()).await {
             Ok(body) => get_text(&body, "bootloader").map(DeviceText::new),
-            Err(error) if error.leaves_doubt() => return Err(error),
+            Err(error) if error.leaves_doubt() || is_passing(&error) => return Err(error),
             Err(_) => return Ok(declared),
         };
+        // Only MCUboot's modes are known here.
+        if name.as_ref().map(DeviceText::as_str) != Some("MCUboot") {
+            return Ok(Bootloader { name, ..declared });
+        }
         match self.client.ask(&Request::bootloader_mode()).await {
-            Ok(body) => Ok(Bootloader {
-                name,
-                mode: boot_mode(get_uint(&body, "mode")),
-                downgrade_prevention: Some(get_flag(&body, "no-downgrade")),
-                measured: true,
-            }),
-            Err(error) if error.leaves_doubt() => Err(error),
+            Ok(body) => Ok(stricter(declared, name, &body)),
+            Err(error) if error.leaves_doubt() || is_passing(&error) => Err(error),
             Err(_) => Ok(Bootloader { name, ..declared }),
         }
     }
 
     async fn tell(&mut self, request: &Request) -> Result<(), DriverError> {
         self.client.ask(request).await.map(drop)
+    }
+}
+
+// A profile that knows of no way back is believed over a bootloader that claims one, and the other way round.
+fn stricter(declared: Bootloader, name: Option<DeviceText>, answer: &Cbor) -> Bootloader {
+    let told = boot_mode(get_uint(answer, "mode"));
+    let declared_none = !matches!(declared.mode, BootMode::Unknown) && !declared.mode.has_revert();
+    let keeps_declared = declared_none && told.has_revert();
+    let prevents = get(answer, "no-downgrade").and_then(Cbor::as_bool);
+    Bootloader {
+        name,
+        mode: if keeps_declared { declared.mode } else { told },
+        downgrade_prevention: match (prevents, declared.downgrade_prevention) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (told, profile) => told.or(profile),
+        },
+        measured: !keeps_declared,
     }
 }
 
@@ -265,11 +289,10 @@ impl Inspect for SmpDevice {
     async fn images(&mut self) -> Result<Images, DriverError> {
         let slots = match self.client.ask(&Request::image_list()).await {
             Ok(body) => {
-                let list = get(&body, "images").and_then(Cbor::as_array).cloned().unwrap_or_default();
+                let malformed = |what: &str| DriverError::new("image list", DriverErrorKind::Malformed(what.into()));
+                let list = get(&body, "images").and_then(Cbor::as_array).ok_or_else(|| malformed("no list"))?;
                 let slots: Option<Vec<SlotState>> = list.iter().map(slot).collect();
-                slots.ok_or_else(|| {
-                    DriverError::new("image list", DriverErrorKind::Malformed("an entry without a slot number".into()))
-                })?
+                slots.ok_or_else(|| malformed("an entry without a slot number"))?
             }
             Err(error) if error.kind == DriverErrorKind::Unsupported => Vec::new(),
             Err(error) => return Err(error),
@@ -293,8 +316,8 @@ impl Change for SmpDevice {
     async fn set(&mut self, key: &SettingKey, value: &Value) -> Result<(), DriverError> {
         let refuse = |why: &str| DriverError::new(format!("setting {key} write"), DriverErrorKind::Profile(why.into()));
         let setting = self.profile.setting(key).ok_or_else(|| refuse("the setting is not listed"))?;
-        if setting.class != SettingClass::Security || !setting.writable {
-            return Err(refuse("only writable settings of class security are written"));
+        if setting.class != SettingClass::Security || !setting.writable || setting.secret {
+            return Err(refuse("only writable settings of class security that are no secret are written"));
         }
         let raw =
             setting.value_type.encode(value).ok_or_else(|| refuse("the value does not fit the setting's type"))?;
@@ -303,7 +326,9 @@ impl Change for SmpDevice {
     }
 
     async fn erase(&mut self, image: ImageId) -> Result<(), DriverError> {
-        let spare = self.images().await?.spare(image).map_or(1, |s| s.slot);
+        let none =
+            || DriverError::new("image erase", DriverErrorKind::Profile("the device lists no spare slot".into()));
+        let spare = self.images().await?.spare(image).map(|s| s.slot).ok_or_else(none)?;
         let request = Request::image_erase(spare.saturating_add(image.0.saturating_mul(2)));
         self.client.ask_within(&request, self.profile.timing.erase()).await.map(drop)
     }

@@ -17,23 +17,19 @@ pub mod group {
     pub const SETTINGS: u16 = 3;
 }
 
-/// One request.
+/// One request. Only the constructors below make one, so that its label is always right.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
-    /// What it is, for people.
-    pub name: String,
-    /// Read or write.
-    pub op: Op,
-    /// Group.
-    pub group: u16,
-    /// Command in the group.
-    pub command: u8,
-    /// What it may do.
-    pub intent: Intent,
-    /// Sending it twice does what sending it once does.
-    pub repeatable: bool,
-    /// CBOR map.
-    pub body: Value,
+    // What it is, for people.
+    pub(super) name: String,
+    pub(super) op: Op,
+    pub(super) group: u16,
+    pub(super) command: u8,
+    pub(super) intent: Intent,
+    // Sending it twice does what sending it once does.
+    pub(super) repeatable: bool,
+    // CBOR map.
+    pub(super) body: Value,
 }
 
 impl Request {
@@ -48,6 +44,10 @@ impl Request {
     /// Asks for text back. A write by its operation, without effect by its meaning.
     pub fn echo(text: &str) -> Self {
         Self { intent: Intent::Read, repeatable: true, ..Self::tell("echo", group::OS, 0, map([("d", text.into())])) }
+    }
+
+    pub(super) fn is_echo(&self) -> bool {
+        (self.group, self.command) == (group::OS, 0)
     }
 
     /// Restarts the device.
@@ -128,9 +128,10 @@ impl Request {
         Self::ask(format!("statistics {name}"), group::STAT, 0, map([("name", name.into())]))
     }
 
-    /// Asks for one setting.
-    pub fn setting(name: &str) -> Self {
-        Self::ask(format!("setting {name}"), group::SETTINGS, 0, map([("name", name.into())]))
+    /// Asks for one setting, and for no more than `most` bytes of it.
+    pub fn setting(name: &str, most: u16) -> Self {
+        let body = map([("name", name.into()), ("max_size", most.into())]);
+        Self::ask(format!("setting {name}"), group::SETTINGS, 0, body)
     }
 
     /// Writes one setting; it is lost at a restart until saved.

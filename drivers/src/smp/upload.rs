@@ -33,6 +33,7 @@ pub(super) async fn upload(
     let mut offset = 0;
     let mut begun = false;
     let mut stuck = 0;
+    let mut furthest = 0;
     let mut sampled = Instant::now();
     loop {
         if control.stopped() {
@@ -44,8 +45,8 @@ pub(super) async fn upload(
             continue;
         }
         let request = piece(image, source, offset, packet, begun)?;
-        // The first answer may wait for the erase of the slot.
-        let deadline = if begun { timing.answer() } else { timing.erase() };
+        // The answer to the first piece may wait for the erase of the slot, also when the device began anew.
+        let deadline = if offset == 0 { timing.erase() } else { timing.answer() };
         let answered = match client.ask_within(&request, deadline).await {
             Ok(body) => body,
             Err(error) if is_out_of_memory(&error) && stuck < STUCK => {
@@ -60,7 +61,8 @@ pub(super) async fn upload(
         if next > total {
             return Err(malformed("an offset past the end"));
         }
-        stuck = if next > offset { 0 } else { stuck + 1 };
+        stuck = if next > furthest { 0 } else { stuck + 1 };
+        furthest = furthest.max(next);
         if stuck >= STUCK {
             return Err(malformed("the offset does not move"));
         }
@@ -68,7 +70,14 @@ pub(super) async fn upload(
         control.progress(offset, total);
         if offset == total {
             return match get(&answered, "match").and_then(ciborium::Value::as_bool) {
-                Some(false) => Err(malformed("the device received other bytes than were sent")),
+                Some(false) => Err(DriverError::new(
+                    request.name.clone(),
+                    DriverErrorKind::Refused {
+                        group: super::request::group::IMAGE,
+                        code: 0,
+                        meaning: "the device received other bytes than were sent".into(),
+                    },
+                )),
                 Some(true) | None => Ok(Uploaded::Complete),
             };
         }
@@ -99,3 +108,7 @@ fn piece(
     source.read_at(offset, &mut data).map_err(|e| unreadable(e.to_string()))?;
     Ok(Request::image_upload(image, offset, data, whole))
 }
+
+#[cfg(test)]
+#[path = "upload_tests.rs"]
+mod tests;

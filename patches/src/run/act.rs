@@ -120,6 +120,7 @@ impl Runner<'_> {
             clock: self.clock,
             cancelled: self.hands.cancelled,
             events: self.hands.events,
+            begun: self.clock.now(),
             deadline: self.hands.deadline.map(|end| aseptic_device::Moment {
                 wall: jiff::SignedDuration::try_from(reserve)
                     .ok()

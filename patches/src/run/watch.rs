@@ -7,6 +7,7 @@ use std::time::Duration;
 use aseptic_device::driver::{Readiness, Sensed};
 use aseptic_device::{Clock, Control, DriverError, Moment, SessionError};
 
+use crate::gates::LONGEST_GAP;
 use crate::journal::{Halt, Observed};
 
 use super::{RunEvent, Runner, halt_of};
@@ -91,6 +92,7 @@ pub(super) struct UploadControl<'a> {
     pub clock: &'a dyn Clock,
     pub cancelled: &'a (dyn Fn() -> bool + Send + Sync),
     pub events: &'a (dyn Fn(RunEvent) + Send + Sync),
+    pub begun: Moment,
     pub deadline: Option<Moment>,
     pub every: Duration,
     pub unsafe_now: AtomicBool,
@@ -113,13 +115,21 @@ impl Control for UploadControl<'_> {
     }
 
     fn sampled(&self, readiness: Result<Readiness, DriverError>) {
-        let Ok(readiness) = readiness else { return };
+        let now = self.clock.now();
+        let Ok(readiness) = readiness else {
+            // A device that no longer says how it is counts as unsafe after the longest allowed gap.
+            let read = self.readings.lock().ok().and_then(|r| r.last().map(|(at, _)| *at)).unwrap_or(self.begun);
+            if now.since(&read) > LONGEST_GAP {
+                self.unsafe_now.store(true, Ordering::Relaxed);
+            }
+            return;
+        };
         let not_safe = |s: &Sensed| matches!(s, Sensed::Unsafe(_));
         if not_safe(&readiness.therapy) || not_safe(&readiness.alarm) || not_safe(&readiness.power) {
             self.unsafe_now.store(true, Ordering::Relaxed);
         }
         if let Ok(mut readings) = self.readings.lock() {
-            readings.push((self.clock.now(), readiness));
+            readings.push((now, readiness));
         }
     }
 }

@@ -1,0 +1,158 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aseptic_device::driver::Readiness;
+use aseptic_device::profile::Framing;
+use aseptic_device::{Intent, Transport};
+
+use super::super::packet::{Packet, get_int, map};
+use super::super::peer::{Does, Peer};
+use super::*;
+
+struct Bytes(Vec<u8>);
+
+impl ImageSource for Bytes {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn sha256(&self) -> [u8; 32] {
+        [7; 32]
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        buf.copy_from_slice(&self.0[offset as usize..offset as usize + buf.len()]);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Hand(AtomicUsize);
+
+impl Control for Hand {
+    fn progress(&self, _: u64, _: u64) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn stopped(&self) -> bool {
+        false
+    }
+
+    fn sample_every(&self) -> Option<Duration> {
+        None
+    }
+
+    fn sampled(&self, _: Result<Readiness, DriverError>) {}
+}
+
+struct Idle;
+
+#[async_trait::async_trait]
+impl Between for Idle {
+    async fn sample(&mut self, _: &mut Client) {}
+}
+
+// A device with an upload area; `twist` may change what it does with a piece.
+fn device(
+    mut twist: impl FnMut(&mut Vec<u8>, u64) -> Option<Does> + Send + 'static,
+) -> (Box<dyn Transport>, Arc<Mutex<Vec<u8>>>) {
+    let area = Arc::new(Mutex::new(Vec::new()));
+    let kept = area.clone();
+    let (link, _) = Peer::link(Framing::Console, move |p: &Packet| match (p.group, p.command) {
+        (0, 6) => Does::Says(map([("buf_size", 256.into()), ("buf_count", 4.into())])),
+        (1, 1) => {
+            let mut area = kept.lock().unwrap();
+            let off = get_uint(&p.body, "off").unwrap();
+            if let Some(does) = twist(&mut area, off) {
+                return does;
+            }
+            if off == area.len() as u64 {
+                area.extend(get(&p.body, "data").and_then(ciborium::Value::as_bytes).unwrap());
+            }
+            Does::Says(map([("off", (area.len() as u64).into())]))
+        }
+        _ => Does::Says(map([("rc", 8.into())])),
+    });
+    (link, area)
+}
+
+async fn send(link: Box<dyn Transport>, bytes: &[u8]) -> Result<Uploaded, DriverError> {
+    let timing = Timing { answer_s: 1, erase_s: 30, ..Timing::default() };
+    let mut client = Client::new(link, Framing::Console, Intent::Effect, timing.answer());
+    upload(&mut client, ImageId(0), &Bytes(bytes.to_vec()), &Hand::default(), &timing, &mut Idle).await
+}
+
+fn image() -> Vec<u8> {
+    (0..5_000u32).map(|i| (i * 7) as u8).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_arrives_whole() {
+    let (link, area) = device(|_, _| None);
+    assert_eq!(send(link, &image()).await.unwrap(), Uploaded::Complete);
+    assert_eq!(*area.lock().unwrap(), image());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_goes_on_where_the_device_says() {
+    let (link, area) = device(|_, _| None);
+    area.lock().unwrap().extend(&image()[..3_000]);
+    assert_eq!(send(link, &image()).await.unwrap(), Uploaded::Complete);
+    assert_eq!(*area.lock().unwrap(), image());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_forgets_in_the_middle_gets_all_of_it_again() {
+    let mut forgot = false;
+    let (link, area) = device(move |area, off| {
+        if off > 2_000 && !forgot {
+            forgot = true;
+            area.clear();
+        }
+        None
+    });
+    assert_eq!(send(link, &image()).await.unwrap(), Uploaded::Complete);
+    assert_eq!(*area.lock().unwrap(), image());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_goes_back_and_forth_for_ever_ends_the_upload() {
+    let (link, _) = device(|area, off| {
+        if off > 400 {
+            area.clear();
+        }
+        None
+    });
+    let error = send(link, &image()).await.unwrap_err();
+    assert!(error.to_string().contains("does not move"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_received_other_bytes_has_refused() {
+    let (link, _) =
+        device(|_, off| (off > 4_800).then(|| Does::Says(map([("off", 5_000.into()), ("match", false.into())]))));
+    let error = send(link, &image()).await.unwrap_err();
+    assert!(matches!(error.kind, DriverErrorKind::Refused { .. }) && !error.leaves_doubt(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offset_past_the_end_or_below_zero_is_not_believed() {
+    for off in [5_001i64, -1, i64::MAX] {
+        let (link, _) = device(move |_, _| Some(Does::Says(map([("off", off.into())]))));
+        let error = send(link, &image()).await.unwrap_err();
+        assert!(matches!(error.kind, DriverErrorKind::Malformed(_)), "{off}: {error}");
+    }
+    assert_eq!(get_int(&map([("off", (-1).into())]), "off"), Some(-1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_out_of_memory_is_given_time() {
+    let mut short = 5;
+    let (link, area) = device(move |_, _| {
+        short -= 1;
+        (short > 0).then(|| Does::Says(map([("rc", 2.into())])))
+    });
+    assert_eq!(send(link, &image()).await.unwrap(), Uploaded::Complete);
+    assert_eq!(*area.lock().unwrap(), image());
+}
