@@ -3,6 +3,7 @@
 //! Values of settings stand in it as they crossed the wire, secrets too; whoever records is told so.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aseptic_device::{
@@ -23,26 +24,32 @@ pub struct Head {
     pub schema: String,
 }
 
-/// One write or receive.
+/// One thing that happened on a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Line {
     /// Milliseconds since the recording began.
     pub ms: u64,
-    /// `laptop` or `device`: who sent it.
-    pub from: From,
-    /// Bytes in hex.
-    pub hex: String,
+    /// Counts the links that were opened, from 1: a device that restarts comes back on another.
+    pub link: u32,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
 }
 
-/// Who sent bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum From {
-    /// The laptop.
-    Laptop,
-    /// The device.
-    Device,
+pub enum What {
+    /// The link was opened at this address.
+    Opened(String),
+    /// The laptop sent these bytes, in hex.
+    Laptop(String),
+    /// The device sent these bytes, in hex.
+    Device(String),
+    /// The link failed like this.
+    Failed(String),
+    /// The link was closed.
+    Closed,
 }
 
 type Out = Arc<Mutex<dyn Write + Send>>;
@@ -53,6 +60,7 @@ pub struct Recorder {
     inner: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     begun: Moment,
+    links: Arc<AtomicU32>,
     out: Out,
 }
 
@@ -65,7 +73,8 @@ impl Recorder {
     ) -> std::io::Result<Self> {
         serde_json::to_writer(&mut out, &Head { schema: SCHEMA.into() })?;
         out.write_all(b"\n")?;
-        Ok(Self { inner, begun: clock.now(), clock, out: Arc::new(Mutex::new(out)) })
+        out.flush()?;
+        Ok(Self { inner, begun: clock.now(), clock, links: Arc::default(), out: Arc::new(Mutex::new(out)) })
     }
 }
 
@@ -77,41 +86,64 @@ impl Bus for Recorder {
 
     async fn open(&self, at: &Sighting, line: &LineSettings) -> Result<Box<dyn Transport>, LinkError> {
         let link = self.inner.open(at, line).await?;
-        Ok(Box::new(Recording { link, recorder: self.clone() }))
+        let number = self.links.fetch_add(1, Ordering::Relaxed) + 1;
+        let recording = Recording { link, number, recorder: self.clone() };
+        recording.write_down(What::Opened(at.address.to_string()));
+        Ok(Box::new(recording))
     }
 }
 
 struct Recording {
     link: Box<dyn Transport>,
+    number: u32,
     recorder: Recorder,
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 impl Recording {
-    fn write_down(&self, from: From, bytes: &[u8]) {
+    // Flushed at once: the last line before a crash is the one that is wanted.
+    fn write_down(&self, what: What) {
         let ms = self.recorder.clock.now().since(&self.recorder.begun).as_millis();
-        let hex = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        let line = Line { ms: u64::try_from(ms).unwrap_or(u64::MAX), from, hex };
+        let line = Line { ms: u64::try_from(ms).unwrap_or(u64::MAX), link: self.number, what };
         let mut out = self.recorder.out.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) =
-            serde_json::to_writer(&mut *out, &line).map_err(std::io::Error::from).and_then(|()| out.write_all(b"\n"))
-        {
+        let written = serde_json::to_string(&line)
+            .map_err(std::io::Error::from)
+            .and_then(|text| writeln!(out, "{text}"))
+            .and_then(|()| out.flush());
+        if let Err(error) = written {
             tracing::warn!(%error, "recording is incomplete");
         }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.write_down(What::Closed);
     }
 }
 
 #[async_trait]
 impl Transport for Recording {
     async fn write(&mut self, to: Endpoint, bytes: &[u8]) -> Result<(), LinkError> {
-        self.link.write(to, bytes).await?;
-        self.write_down(From::Laptop, bytes);
-        Ok(())
+        // Before it is sent: what a device was told must not be missing when the write hangs.
+        self.write_down(What::Laptop(hex(bytes)));
+        self.link.write(to, bytes).await.inspect_err(|e| self.write_down(What::Failed(e.to_string())))
     }
 
     async fn receive(&mut self) -> Result<Inbound, LinkError> {
-        let inbound = self.link.receive().await?;
-        self.write_down(From::Device, &inbound.bytes);
-        Ok(inbound)
+        match self.link.receive().await {
+            Ok(inbound) => {
+                self.write_down(What::Device(hex(&inbound.bytes)));
+                Ok(inbound)
+            }
+            Err(error) => {
+                self.write_down(What::Failed(error.to_string()));
+                Err(error)
+            }
+        }
     }
 
     async fn subscribe(&mut self, to: Endpoint) -> Result<(), LinkError> {
@@ -120,5 +152,41 @@ impl Transport for Recording {
 
     fn max_write(&self) -> usize {
         self.link.max_write()
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::serial::SerialBus;
+    use aseptic_device::Address;
+    use nix::pty::openpty;
+
+    #[tokio::test]
+    async fn a_recording_tells_every_link_from_open_to_close_and_is_on_disk_at_once() {
+        let pty = openpty(None, None).unwrap();
+        let port = nix::unistd::ttyname(&pty.slave).unwrap().to_string_lossy().into_owned();
+        let address = Address::Port(port.clone());
+        let at = Sighting { address: address.clone(), usb: None, name: None, named: true, simulated: false };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let inner = Arc::new(SerialBus::new(vec![port.into()]));
+        let recorder = Recorder::new(inner, Arc::new(SystemClock), file.reopen().unwrap()).unwrap();
+        let mut link = recorder.open(&at, &LineSettings::default()).await.unwrap();
+        link.write(Endpoint::Stream, b"ask").await.unwrap();
+        nix::unistd::write(&pty.master, b"answer").unwrap();
+        link.receive().await.unwrap();
+        drop(link);
+        drop(recorder.open(&at, &LineSettings::default()).await.unwrap());
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        let (head, lines) = text.split_once('\n').unwrap();
+        assert_eq!(serde_json::from_str::<Head>(head).unwrap().schema, SCHEMA);
+        let told: Vec<(u32, What)> =
+            lines.lines().map(|l| serde_json::from_str::<Line>(l).unwrap()).map(|l| (l.link, l.what)).collect();
+        let opened = What::Opened(address.to_string());
+        let first = [opened.clone(), What::Laptop("61736b".into()), What::Device("616e73776572".into()), What::Closed];
+        let all = first.map(|w| (1, w)).into_iter().chain([(2, opened), (2, What::Closed)]);
+        assert_eq!(told, all.collect::<Vec<_>>());
     }
 }

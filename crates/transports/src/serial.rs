@@ -48,11 +48,18 @@ impl SerialBus {
         }
         for path in self.named.iter().filter(|p| p.exists()) {
             let address = address_of(path);
-            let usb = all.iter().find(|s: &&Sighting| s.address == address).and_then(|s| s.usb.clone());
+            // A link to a port and the port are one sighting, under the name that the person gave.
+            let same = |s: &Sighting| matches!(&s.address, Address::Port(p) if real(Path::new(p)) == real(path));
+            let listed = all.iter().position(same).map(|i| all.swap_remove(i));
+            let usb = listed.and_then(|s| s.usb);
             all.push(Sighting { address, usb, name: None, named: true, simulated: false });
         }
         all.into_iter().map(|s| (s.address.clone(), s)).collect()
     }
+}
+
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn address_of(path: &Path) -> Address {
@@ -124,6 +131,8 @@ impl Bus for SerialBus {
         let fail = |kind| LinkError { address: at.address.clone(), kind };
         let Address::Port(port) = &at.address else { return Err(fail(LinkErrorKind::Unsupported("a radio address"))) };
         let stream = open_port(port, line).map_err(|e| fail(kind_of(&e)))?;
+        // What an earlier conversation left unread is not an answer to this one.
+        let _ = stream.clear(tokio_serial::ClearBuffer::All);
         Ok(Box::new(SerialTransport { address: at.address.clone(), stream }))
     }
 }
@@ -137,27 +146,36 @@ fn open_port(port: &str, line: &LineSettings) -> Result<SerialStream, tokio_seri
     // A link is resolved first, so that the port's own name is locked and asked.
     let resolved = fs::canonicalize(port)?;
     let mut stream = tokio_serial::new(resolved.to_string_lossy(), line.baud).parity(parity).open_native_async()?;
+    // A pty has no such lines and says so; a port that cannot be kept from restarting a device is not used.
+    let lines = !resolved.starts_with("/dev/pts");
     #[cfg(unix)]
     {
         stream.set_exclusive(true)?;
-        keep_lines_on_close(&stream);
+        keep_lines_on_close(&stream)?;
     }
-    // ptys have no such lines and say so.
-    let _ = stream.write_data_terminal_ready(line.dtr);
-    let _ = stream.write_request_to_send(line.rts);
+    if lines {
+        stream.write_data_terminal_ready(line.dtr)?;
+        stream.write_request_to_send(line.rts)?;
+    }
     Ok(stream)
 }
 
 // Without HUPCL closing the port does not drop DTR, which would restart some devices.
 #[cfg(unix)]
-fn keep_lines_on_close(stream: &SerialStream) {
+fn keep_lines_on_close(stream: &SerialStream) -> io::Result<()> {
     use nix::sys::termios::{ControlFlags, SetArg, tcgetattr, tcsetattr};
+    let fd = descriptor(stream);
+    let mut settings = tcgetattr(fd)?;
+    settings.control_flags.remove(ControlFlags::HUPCL);
+    Ok(tcsetattr(fd, SetArg::TCSANOW, &settings)?)
+}
+
+#[cfg(unix)]
+fn descriptor(stream: &SerialStream) -> std::os::fd::BorrowedFd<'_> {
     use std::os::fd::{AsRawFd as _, BorrowedFd};
-    #[expect(unsafe_code, reason = "tokio-serial gives only a raw descriptor; the stream outlives the borrow")]
-    let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    if let Ok(mut settings) = tcgetattr(fd) {
-        settings.control_flags.remove(ControlFlags::HUPCL);
-        let _ = tcsetattr(fd, SetArg::TCSANOW, &settings);
+    #[expect(unsafe_code, reason = "tokio-serial gives only a raw descriptor; the borrow ends with the stream's")]
+    unsafe {
+        BorrowedFd::borrow_raw(stream.as_raw_fd())
     }
 }
 
@@ -165,7 +183,8 @@ fn kind_of(error: &tokio_serial::Error) -> LinkErrorKind {
     match error.kind() {
         tokio_serial::ErrorKind::NoDevice => {
             // The serial library says "no device" for a held port too, and tells them apart only in words.
-            if error.to_string().to_lowercase().contains("busy") {
+            let words = error.to_string().to_lowercase();
+            if words.contains("busy") || words.contains("exclusive lock") {
                 LinkErrorKind::Busy
             } else {
                 LinkErrorKind::NotFound

@@ -33,6 +33,37 @@ async fn bytes_go_both_ways_and_a_hangup_is_told_as_gone() {
 }
 
 #[tokio::test]
+async fn a_port_that_is_held_is_told_as_busy_and_is_free_again_afterwards() {
+    let (_master, _slave, path) = pty();
+    let bus = SerialBus::new(vec![path.clone().into()]);
+    let first = bus.open(&named(&path), &LineSettings::default()).await.unwrap();
+    let error = bus.open(&named(&path), &LineSettings::default()).await.err().unwrap();
+    assert_eq!(error.kind, LinkErrorKind::Busy);
+    drop(first);
+    assert!(bus.open(&named(&path), &LineSettings::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_was_left_unread_is_no_answer() {
+    let (master, _slave, path) = pty();
+    nix::unistd::write(&master, b"old").unwrap();
+    let bus = SerialBus::new(vec![path.clone().into()]);
+    let mut link = bus.open(&named(&path), &LineSettings::default()).await.unwrap();
+    nix::unistd::write(&master, b"new").unwrap();
+    assert_eq!(link.receive().await.unwrap().bytes, b"new");
+}
+
+#[tokio::test]
+async fn a_link_to_a_port_and_the_port_are_one_sighting() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_master, _slave, path) = pty();
+    let link = dir.path().join("pump");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let present = SerialBus::new(vec![path.into(), link.clone()]).present();
+    assert_eq!(present.keys().collect::<Vec<_>>(), [&Address::Port(link.to_string_lossy().into_owned())]);
+}
+
+#[tokio::test]
 async fn a_missing_port_is_not_found() {
     let bus = SerialBus::default();
     let error = bus.open(&named("/nowhere/tty"), &LineSettings::default()).await.err().unwrap();
