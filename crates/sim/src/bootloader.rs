@@ -15,7 +15,9 @@ const IMAGE_MAGIC: u32 = 0x96f3_b83d;
 const TLV_MAGIC: u16 = 0x6907;
 const PROTECTED_TLV_MAGIC: u16 = 0x6908;
 const TLV_SHA256: u16 = 0x10;
-const SWAP_STEPS: u32 = 8;
+const SECTOR: usize = 4_096;
+/// What erased flash reads.
+const ERASED: u8 = 0xff;
 
 /// What the bootloader does with a new image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -62,7 +64,14 @@ pub struct Flash {
     /// The spare image is to be started.
     pub pending: Option<Pending>,
     // A swap that a power cut interrupted; the bootloader finishes it.
-    pub(crate) swapping: Option<Swap>,
+    pub(crate) swapping: Option<Swapping>,
+}
+
+/// A swap, and how many sectors have changed places: MCUboot's swap status.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Swapping {
+    swap: Swap,
+    sectors: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -176,8 +185,8 @@ impl Flash {
 
     /// Does what MCUboot does at a start; returns whether slots were swapped or copied.
     pub fn boot(&mut self, config: &Config, power: &PowerSwitch) -> Result<bool, PowerLost> {
-        if let Some(swap) = self.swapping {
-            self.swap(swap, power)?;
+        if let Some(begun) = self.swapping {
+            self.go_on_swapping(begun, power)?;
             return Ok(true);
         }
         if let Some(pending) = self.pending {
@@ -188,12 +197,7 @@ impl Flash {
                 return Ok(false);
             }
             if config.mode == Mode::OverwriteOnly {
-                for _ in 0..SWAP_STEPS {
-                    self.write(power)?;
-                }
-                self.primary = std::mem::take(&mut self.secondary);
-                self.confirmed = true;
-                self.pending = None;
+                self.overwrite(power)?;
             } else {
                 self.swap(Swap::Forward { permanent: pending == Pending::Permanent }, power)?;
             }
@@ -213,15 +217,27 @@ impl Flash {
         new.is_valid(&self.secondary, &config.keys) && (newer || !config.no_downgrade)
     }
 
-    // The slots change places only at the end: until then a cut finds the swap in progress and finishes it.
+    // Sector by sector; a cut leaves a mix in the slots that the next start finishes.
     fn swap(&mut self, swap: Swap, power: &PowerSwitch) -> Result<(), PowerLost> {
         self.write(power)?;
-        self.swapping = Some(swap);
-        for _ in 0..SWAP_STEPS {
-            self.write(power)?;
+        let length = self.primary.len().max(self.secondary.len()).next_multiple_of(SECTOR);
+        self.primary.resize(length, ERASED);
+        self.secondary.resize(length, ERASED);
+        self.go_on_swapping(Swapping { swap, sectors: 0 }, power)
+    }
+
+    fn go_on_swapping(&mut self, begun: Swapping, power: &PowerSwitch) -> Result<(), PowerLost> {
+        self.swapping = Some(begun);
+        let ours = self.primary.chunks_mut(SECTOR).zip(self.secondary.chunks_mut(SECTOR)).skip(begun.sectors);
+        for (i, (a, b)) in ours.enumerate() {
+            if power.tick() {
+                return Err(PowerLost);
+            }
+            a.swap_with_slice(b);
+            self.swapping = Some(Swapping { sectors: begun.sectors + i + 1, ..begun });
         }
-        std::mem::swap(&mut self.primary, &mut self.secondary);
-        self.confirmed = match swap {
+        self.write(power)?;
+        self.confirmed = match begun.swap {
             Swap::Forward { permanent } => permanent,
             Swap::Back => true,
         };
@@ -230,9 +246,92 @@ impl Flash {
         Ok(())
     }
 
+    // A cut leaves a mix in the running slot; the spare one is still whole and pending, so the next start begins anew.
+    fn overwrite(&mut self, power: &PowerSwitch) -> Result<(), PowerLost> {
+        let new = self.secondary.clone();
+        self.primary.resize(new.len(), ERASED);
+        for (to, from) in self.primary.chunks_mut(SECTOR).zip(new.chunks(SECTOR)) {
+            if power.tick() {
+                return Err(PowerLost);
+            }
+            to.copy_from_slice(from);
+        }
+        self.write(power)?;
+        self.secondary.clear();
+        self.confirmed = true;
+        self.pending = None;
+        Ok(())
+    }
+
     /// Counts a lasting write.
     #[expect(clippy::unused_self, reason = "the write belongs to this flash")]
     pub(crate) fn write(&self, power: &PowerSwitch) -> Result<(), PowerLost> {
         if power.tick() { Err(PowerLost) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firmware::{Behaviour, build};
+    use crate::{TRAINING_KEY_PRIVATE, TRAINING_KEY_PUBLIC};
+
+    fn image(minor: u8) -> Vec<u8> {
+        build((1, minor, 0, 0), Behaviour::Runs, 20_000 + usize::from(minor) * 3_000, TRAINING_KEY_PRIVATE).unwrap()
+    }
+
+    fn config(mode: Mode) -> Config {
+        Config { mode, no_downgrade: false, keys: vec![TRAINING_KEY_PUBLIC.into()] }
+    }
+
+    // Starts until the bootloader gets through, the power going once at the given write.
+    fn boots(flash: &mut Flash, config: &Config, cut_at: u64) -> bool {
+        let power = PowerSwitch::default();
+        power.cut_at(cut_at, std::time::Duration::ZERO);
+        if flash.boot(config, &power).is_ok() {
+            return false;
+        }
+        while flash.boot(config, &PowerSwitch::default()).is_err() {}
+        true
+    }
+
+    #[test]
+    fn a_swap_that_is_cut_anywhere_is_finished_by_the_next_start_and_goes_back_when_not_kept() {
+        let config = config(Mode::SwapUsingMove);
+        for cut_at in 1.. {
+            let mut flash = Flash {
+                primary: image(2),
+                confirmed: true,
+                secondary: image(3),
+                pending: Some(Pending::Test),
+                swapping: None,
+            };
+            let was_cut = boots(&mut flash, &config, cut_at);
+            assert_eq!(flash.running(&config).unwrap().version, (1, 3, 0, 0), "cut at {cut_at}");
+            boots(&mut flash, &config, cut_at);
+            assert_eq!(flash.running(&config).unwrap().version, (1, 2, 0, 0), "cut at {cut_at}");
+            assert!(flash.confirmed && flash.pending.is_none());
+            if !was_cut {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn an_overwrite_that_is_cut_leaves_a_mix_until_the_next_start() {
+        let config = config(Mode::OverwriteOnly);
+        let mut flash = Flash {
+            primary: image(2),
+            confirmed: true,
+            secondary: image(3),
+            pending: Some(Pending::Permanent),
+            swapping: None,
+        };
+        let power = PowerSwitch::default();
+        power.cut_at(3, std::time::Duration::ZERO);
+        assert!(flash.boot(&config, &power).is_err());
+        assert!(flash.running(&config).is_none(), "torn");
+        flash.boot(&config, &PowerSwitch::default()).unwrap();
+        assert_eq!(flash.running(&config).unwrap().version, (1, 3, 0, 0));
     }
 }

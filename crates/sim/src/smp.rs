@@ -12,7 +12,6 @@ use body::{Body, Item};
 
 /// Generic errors (Zephyr `mgmt_defines.h`).
 pub(crate) mod rc {
-    pub const UNKNOWN: u64 = 1;
     pub const NO_MEMORY: u64 = 2;
     pub const INVALID: u64 = 3;
     pub const NOT_SUPPORTED: u64 = 8;

@@ -101,7 +101,8 @@ impl Machine {
         {
             return Ok(vec![("off", Item::Int(resumed as u64))]);
         }
-        let Some(upload) = self.ram.upload.clone() else { return Err(Trouble::Generic(rc::UNKNOWN)) };
+        // A device that restarted in between expects the first piece again, and says so.
+        let Some(upload) = self.ram.upload.clone() else { return Ok(vec![("off", Item::Int(0))]) };
         let have = self.flash.secondary.len();
         if offset != have {
             return Ok(vec![("off", Item::Int(have as u64))]);
