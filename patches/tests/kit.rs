@@ -101,7 +101,7 @@ impl Kit {
             profiles: vec!["acme-sp1".into()],
             hardware: vec![],
             from: vec![],
-            version: FirmwareVersion::new(VersionScheme::Mcuboot, "2.3.4.5"),
+            version: Some(FirmwareVersion::new(VersionScheme::Mcuboot, "2.3.4.5")),
             rollback: false,
             advisories: vec![],
             minutes: 4,

@@ -6,7 +6,6 @@ use std::path::Path;
 use aseptic_device::{FirmwareVersion, ImageSource, VersionScheme};
 use aseptic_patches::kit::author::{Draft, NewPatch, generate_key, public_key};
 use aseptic_patches::kit::{Ladder, ObjectSink, Source, TrustState, import as take};
-use aseptic_patches::mcuboot::McubootImage;
 use aseptic_store::ObjectStore;
 use aseptic_workflow::{Code, DeviceState, Problem, kits};
 use jiff::Timestamp;
@@ -125,10 +124,7 @@ fn add(args: &KitAdd, now: Timestamp, console: &mut Console) -> Result<Done, Pro
             "give --vendor, --image, --id and --for-profile, or --hospital-profile",
         ));
     };
-    let version = match &args.to_version {
-        Some(text) => FirmwareVersion::new(VersionScheme::Mcuboot, text),
-        None => image_version(image)?,
-    };
+    let version = args.to_version.as_deref().map(|t| FirmwareVersion::new(VersionScheme::Mcuboot, t));
     let new = NewPatch {
         id: id.clone(),
         vendor: vendor.clone(),
@@ -146,33 +142,6 @@ fn add(args: &KitAdd, now: Timestamp, console: &mut Console) -> Result<Done, Pro
     let text = format!("{} → {}, image {}", manifest.id, manifest.version, manifest.image.hash.short());
     console.record("patch", serde_json::to_value(&manifest).unwrap_or_default(), text);
     Ok(Done::with(DeviceState::NotInvolved, format!("patch added; vendor-{vendor} must be signed again")))
-}
-
-fn image_version(image: &Path) -> Result<FirmwareVersion, Problem> {
-    let bytes = std::fs::read(image)
-        .map_err(|e| Problem::new(Code::NotFound, format!("{}: {e}", image.display()), "check the path"))?;
-    McubootImage::read(&Memory(bytes)).map(|i| i.version).map_err(|e| {
-        Problem::new(Code::Usage, format!("{}: {e}", image.display()), "give an image signed with imgtool")
-    })
-}
-
-struct Memory(Vec<u8>);
-
-impl ImageSource for Memory {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn sha256(&self) -> [u8; 32] {
-        [0; 32]
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let at = usize::try_from(offset).map_err(io::Error::other)?;
-        let from = at.checked_add(buf.len()).and_then(|end| self.0.get(at..end)).ok_or(io::ErrorKind::UnexpectedEof)?;
-        buf.copy_from_slice(from);
-        Ok(())
-    }
 }
 
 struct Aside(ObjectStore);

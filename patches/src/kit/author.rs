@@ -51,8 +51,8 @@ pub struct NewPatch {
     pub hardware: Vec<String>,
     /// Versions that it may be installed over; empty for any older one.
     pub from: Vec<String>,
-    /// Version that it installs.
-    pub version: FirmwareVersion,
+    /// Version that it installs; `None` for the image's own.
+    pub version: Option<FirmwareVersion>,
     /// A signed rollback.
     pub rollback: bool,
     /// Advisories that it closes.
@@ -189,7 +189,7 @@ impl Draft {
             profiles: new.profiles,
             hardware: new.hardware,
             from: new.from,
-            version: new.version,
+            version: new.version.unwrap_or(read.version),
             image: PatchImage {
                 file: file.clone(),
                 length: bytes.len(),
