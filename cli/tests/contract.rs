@@ -284,6 +284,58 @@ fn one_installed_and_one_reverted_are_13() {
 }
 
 #[test]
+fn a_kept_image_is_taken_back_by_a_plan_of_its_own() {
+    let night = Night::begin(PUMP);
+    let old = night.ward.truth("SP1-2026-0042")["hash"].clone();
+    let order = night.order(&[("SP1-2026-0042", json!([]))]);
+    let plan = night.plan("SP1-2026-0042", &[]);
+    night.ok(&["apply", &plan, "--order", &order]);
+    let without = night.run(&["revert", "SP1-2026-0042", "--order", &order]);
+    keeps_the_contract(&without);
+    assert_eq!(without.code, 4, "an order for the new image does not allow the old one: {:#}", without.ended());
+    let back = night.order_for_image(&[("SP1-2026-0042", json!([]))], old.as_str().unwrap());
+    let ran = night.run(&["revert", "SP1-2026-0042", "--order", &back]);
+    keeps_the_contract(&ran);
+    ran.expect(0, "installed-not-returned");
+    let truth = night.ward.truth("SP1-2026-0042");
+    assert_eq!((&truth["hash"], &truth["confirmed"]), (&old, &json!(true)));
+}
+
+#[test]
+fn an_interrupted_patch_is_taken_back_by_revert() {
+    let night = Night::begin(SLOW_PUMP);
+    let order = night.order(&[("SP1-2026-0042", json!([]))]);
+    let plan = night.plan("SP1-2026-0042", &[]);
+    let mut going = night.start(&["apply", &plan, "--order", &order]);
+    assert!(going.until(|e| e["event"] == "step-started" && e["name"] == "check"));
+    going.signal(Signal::SIGKILL);
+    going.child.wait().unwrap();
+    let ran = night.run(&["revert", "SP1-2026-0042", "--order", &order]);
+    keeps_the_contract(&ran);
+    ran.expect(10, "as-before");
+    let truth = night.ward.truth("SP1-2026-0042");
+    assert_eq!((&truth["version"], &truth["confirmed"]), (&json!("1.2.0"), &json!(true)));
+}
+
+#[test]
+fn settings_are_fixed_and_read_back_and_exactly_those() {
+    let night = Night::begin(&format!("{PUMP}settings = {{ \"net/telnet\" = true, \"net/ftp\" = true }}\n"));
+    let order = night.order(&[("SP1-2026-0042", json!([{ "key": "net/telnet", "to": false }]))]);
+    let before = night.ward.truth("SP1-2026-0042");
+    let plan = night.plan("SP1-2026-0042", &["SER-11.telnet", "SER-11.ftp"]);
+    let more = night.run(&["apply", &plan, "--order", &order]);
+    keeps_the_contract(&more);
+    more.expect(4, "untouched");
+    let plan = night.plan("SP1-2026-0042", &["SER-11.telnet"]);
+    let ran = night.run(&["apply", &plan, "--order", &order]);
+    keeps_the_contract(&ran);
+    ran.expect(0, "installed-not-returned");
+    let after = night.ward.truth("SP1-2026-0042");
+    assert_eq!((&after["settings"]["net/telnet"], &after["settings"]["net/ftp"]), (&json!("00"), &json!("01")));
+    assert_eq!(after["settings"]["therapy/rate-limit"], before["settings"]["therapy/rate-limit"]);
+}
+
+#[test]
 fn the_published_schemas_are_those_of_this_build() {
     for kind in ["event", "order", "plan", "patch", "profile", "report"] {
         let night = std::process::Command::new(night::ASEPTIC).args(["schema", kind]).output().unwrap();

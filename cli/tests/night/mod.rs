@@ -148,12 +148,15 @@ impl Night {
         file
     }
 
-    /// Signs an order for devices, for three hours, with everything vouched for; returns its file.
+    /// Signs an order for devices and the kit's image, for three hours, with everything vouched for; returns its file.
     pub fn order(&self, devices: &[(&str, Value)]) -> String {
-        let hash =
-            self.ok(&["kit", "list"]).events.iter().find_map(|e| {
-                e["record"]["image"]["hash"].as_str().or(e["record"]["hash"].as_str()).map(str::to_owned)
-            });
+        let list = self.ok(&["kit", "list"]);
+        let hash = list.records("patch")[0]["image"]["hash"].as_str().unwrap().to_owned();
+        self.order_for_image(devices, &hash)
+    }
+
+    /// The same for another image, by its hash.
+    pub fn order_for_image(&self, devices: &[(&str, Value)], hash: &str) -> String {
         let (from, until) = (self.ago(300), self.ago(-3 * 3_600));
         let people = [("T. Technician", "technician"), ("N. Nurse", "clinical-owner")];
         let vouched: Vec<Value> = ["not-on-patient", "laptop", "loaner", "decontaminated"]
@@ -168,13 +171,13 @@ impl Night {
                 json!({ "id": format!("id:sim-sp1/{serial}"), "image": hash, "settings": settings, "attestations": vouched })
             })
             .collect();
-        let id = format!("WO-{}", devices.len());
+        let id = format!("WO-{}-{}", devices.len(), &hash[..8]);
         let order = json!({
             "schema": "aseptic.order/1", "id": id, "hospital": self.hospital, "issued": from,
             "window": { "from": from, "until": until },
             "approvers": [{ "name": "A. Approver", "role": "approver" }], "devices": devices,
         });
-        let (file, signed) = (self.path("order.json"), self.path("order"));
+        let (file, signed) = (self.path("order.json"), self.path(&id));
         std::fs::write(&file, order.to_string()).unwrap();
         self.ok(&["order", "sign", &file, "--key", &self.path("approver.pem"), "-o", &signed]);
         signed

@@ -7,6 +7,7 @@ use aseptic_operators::{Attestation, Authority, AuthorityError, AuthoritySource}
 use aseptic_patches::{Attend, Ended, Hands, Journal as _, Mark, Objects, PatchRef, Plan, RunEvent, Step, run};
 use aseptic_store::PlanJournal;
 
+use crate::assess::{Against, judge};
 use crate::enrol::{hospital, signers};
 use crate::identify::Visit;
 use crate::laptop::Laptop;
@@ -103,7 +104,7 @@ async fn same_again(laptop: &Laptop, plan: &Plan) -> Result<(), Problem> {
     if plan.body.patch.as_ref().is_some_and(|p| p.object.is_empty()) {
         wanted = Wanted { back: true, ..Wanted::default() };
     }
-    let assessed = crate::assess::judge(laptop, &visit, &mut session, None).await?;
+    let assessed = judge(laptop, &visit, &mut session, Against::EveryRule).await?;
     for step in &plan.body.steps {
         if let Step::Set { key, .. } = step {
             let rule = assessed.findings.iter().find(|f| f.fix.as_ref().is_some_and(|x| &x.key == key));

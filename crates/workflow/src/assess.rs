@@ -50,7 +50,7 @@ impl Assessment {
 pub async fn assess(laptop: &Laptop, device: &DeviceRef, baseline: Option<&str>) -> Result<Assessment, Problem> {
     let visit = visit_of(laptop, device).await?;
     let mut session = open(laptop, &same_device(&visit, device)).await?;
-    let assessment = judge(laptop, &visit, &mut session, baseline).await?;
+    let assessment = judge(laptop, &visit, &mut session, Against::Baseline(baseline)).await?;
     let id = assessment.identity.id.clone();
     let body = serde_json::json!({
         "baseline": assessment.baseline, "summary": assessment.summary,
@@ -66,13 +66,25 @@ pub(crate) fn same_device(visit: &Visit, device: &DeviceRef) -> DeviceRef {
     visit.identity.id.clone().map_or_else(|| device.clone(), DeviceRef::Id)
 }
 
+/// What a device is held against.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Against<'a> {
+    /// One baseline; the built-in one without a name.
+    Baseline(Option<&'a str>),
+    /// Every rule of every baseline, so that a fix of any of them can be planned. A kit's rule replaces a built-in one.
+    EveryRule,
+}
+
 pub(crate) async fn judge(
     laptop: &Laptop,
     visit: &Visit,
     session: &mut Session<Inspecting>,
-    baseline: Option<&str>,
+    against: Against<'_>,
 ) -> Result<Assessment, Problem> {
-    let rules = chosen(laptop, baseline)?;
+    let rules = match against {
+        Against::Baseline(wanted) => chosen(laptop, wanted)?,
+        Against::EveryRule => every_rule(laptop)?,
+    };
     let identity = session.identity().clone();
     let profile = session.profile().clone();
     let device = session.inspecting()?;
@@ -93,6 +105,17 @@ pub(crate) async fn judge(
     let findings = aseptic_baselines::assess(&rules, &facts, &[], at);
     let summary = Summary::of(&findings);
     Ok(Assessment { visit: visit.id.clone(), at, baseline: rules.id, identity, images, config, findings, summary })
+}
+
+fn every_rule(laptop: &Laptop) -> Result<Baseline, Problem> {
+    let mut all = chosen(laptop, None)?;
+    for (id, _) in laptop.store.documents("baseline")? {
+        for rule in chosen(laptop, Some(&id))?.rules {
+            all.rules.retain(|r| r.id != rule.id);
+            all.rules.push(rule);
+        }
+    }
+    Ok(all)
 }
 
 // The built-in baseline, or one that a kit brought.

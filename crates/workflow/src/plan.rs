@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use aseptic_baselines::Finding;
+use aseptic_device::setting::Reading;
 use aseptic_device::{FirmwareVersion, ImageId, Inspecting, Session};
 use aseptic_operators::GateId;
 use aseptic_patches::kit::PatchManifest;
@@ -10,7 +11,7 @@ use aseptic_patches::mcuboot::McubootImage;
 use aseptic_patches::plan::SCHEMA;
 use aseptic_patches::{Estimate, FromState, PatchRef, Plan, PlanBody, Step, WayBack};
 
-use crate::assess::{Assessment, judge, same_device, usable};
+use crate::assess::{Against, Assessment, judge, same_device, usable};
 use crate::identify::{Visit, visit_of};
 use crate::kits::patches;
 use crate::laptop::Laptop;
@@ -49,7 +50,7 @@ pub(crate) async fn make(
     if wanted.patch.is_none() && wanted.fixes.is_empty() && !wanted.back {
         return Err(Problem::new(Code::Usage, "nothing is wanted", "name a patch with --patch or a rule with --fix"));
     }
-    let seen = judge(laptop, visit, session, None).await?;
+    let seen = judge(laptop, visit, session, Against::EveryRule).await?;
     let id = usable(&seen.identity)?.clone();
     let known = laptop.profile(id.profile()).ok_or_else(|| refuse("the profile is not known here"))?;
     let settled =
@@ -57,6 +58,7 @@ pub(crate) async fn make(
     if !seen.images.slots.is_empty() && !settled {
         return Err(refuse("an image is pending or not confirmed: somebody left another update unfinished"));
     }
+    compares(&seen)?;
     let patch = match (&wanted.patch, wanted.back) {
         (Some(patch), _) => Some(patch_ref(laptop, session, &seen, patch)?),
         (None, true) => Some(back_ref(laptop, session, &seen)?),
@@ -97,6 +99,17 @@ pub(crate) async fn make(
 
 fn refuse(why: impl std::fmt::Display) -> Problem {
     Problem::new(Code::Refused, format!("no plan: {why}"), "nothing was changed")
+}
+
+// What cannot be read before cannot be shown to be the same afterwards.
+fn compares(seen: &Assessment) -> Result<(), Problem> {
+    let unread =
+        seen.config.settings.iter().filter(|(_, r)| r.class.must_stay() && !matches!(r.reading, Reading::Value(_)));
+    let names: Vec<String> = unread.map(|(key, _)| key.to_string()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(refuse(format!("settings that must stay cannot be read, so a change could not be seen: {}", names.join(", "))))
 }
 
 // No way back, no patch.
