@@ -23,8 +23,8 @@ pub struct Cli {
     /// Name a serial port that may be opened (again for more)
     #[arg(long, global = true, value_name = "PATH")]
     pub port: Vec<PathBuf>,
-    /// Read devices by this profile; every record made with it is marked unreviewed
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Read named ports by this profile: a file (records are then marked unreviewed) or the id of a known one
+    #[arg(long, global = true, value_name = "FILE|ID")]
     pub profile: Option<PathBuf>,
     /// What to do
     #[command(subcommand)]

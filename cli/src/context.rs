@@ -31,16 +31,22 @@ pub fn laptop(cli: &Cli, device: Option<&DeviceRef>) -> Result<Laptop, Problem> 
 
 /// Opens the laptop over a bus that was already made.
 pub fn laptop_over(cli: &Cli, bus: Arc<dyn Bus>, store: Store) -> Result<Laptop, Problem> {
-    let outside = cli.profile.as_ref().map(|file| profile(file)).transpose()?;
+    let named = cli.profile.as_deref();
+    let outside = named.filter(|p| p.exists()).map(profile).transpose()?;
+    let known = named.filter(|p| !p.exists()).map(|p| p.to_string_lossy().into_owned());
     let actor = std::env::var("USER").ok().filter(|u| !u.is_empty()).unwrap_or_else(|| "somebody".into());
-    Laptop::new(
+    let mut laptop = Laptop::new(
         store,
         bus,
         Arc::new(SystemClock),
         outside,
         format!("{actor} (unauthenticated)"),
         Box::new(|| uuid::Uuid::now_v7().to_string()),
-    )
+    )?;
+    if let Some(id) = known {
+        laptop.choose(&id)?;
+    }
+    Ok(laptop)
 }
 
 /// Makes the bus: the simulated ward alone, or USB ports and those that a person named.

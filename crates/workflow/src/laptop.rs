@@ -32,6 +32,8 @@ pub struct Laptop {
     pub clock: Arc<dyn Clock>,
     /// Known models; one from outside comes first.
     pub profiles: Vec<KnownProfile>,
+    /// The model by which ports that a person named are read.
+    pub chosen: Option<String>,
     /// Who works here, as far as anybody said.
     pub actor: String,
     /// Makes ids (UUIDv7).
@@ -48,6 +50,7 @@ impl Laptop {
         actor: String,
         new_id: Box<dyn Fn() -> String + Send + Sync>,
     ) -> Result<Self, Problem> {
+        let chosen = outside.as_ref().map(|p| p.id.clone());
         let mut all: Vec<(Profile, bool)> = outside.into_iter().map(|p| (p, true)).collect();
         for (id, text) in store.documents("profile")? {
             let profile = Profile::parse(&text)
@@ -67,7 +70,7 @@ impl Laptop {
             let reference = ProfileRef { id: profile.id.clone(), digest, simulated: profile.simulated, unreviewed };
             known.push(KnownProfile { profile: Arc::new(profile), reference });
         }
-        Ok(Self { store, bus, opener: Arc::new(Registry), clock, profiles: known, actor, new_id })
+        Ok(Self { store, bus, opener: Arc::new(Registry), clock, profiles: known, chosen, actor, new_id })
     }
 
     /// Returns the model with that id.
@@ -75,15 +78,29 @@ impl Laptop {
         self.profiles.iter().find(|k| k.profile.id == id)
     }
 
-    /// Returns the model of a sighting: one from outside when a person named the port, one whose USB identity matches, or the generic one for a named port.
+    /// Reads ports that a person names by a known model.
+    pub fn choose(&mut self, id: &str) -> Result<(), Problem> {
+        if self.profile(id).is_none() {
+            let known: Vec<&str> = self.profiles.iter().map(|k| k.profile.id.as_str()).collect();
+            return Err(Problem::new(
+                Code::NotFound,
+                format!("no profile {id}: neither a file nor a known model"),
+                format!("known are {}; or give a file", known.join(", ")),
+            ));
+        }
+        self.chosen = Some(id.to_owned());
+        Ok(())
+    }
+
+    /// Returns the model of a sighting: the chosen one when a person named the port, one whose USB identity matches, or the generic one for a named port.
     pub fn profile_for(&self, at: &Sighting) -> Option<&KnownProfile> {
-        let outside = self.profiles.iter().find(|k| k.reference.unreviewed && at.named);
+        let chosen = self.chosen.as_ref().filter(|_| at.named).and_then(|id| self.profile(id));
         let matching = || {
             let usb = at.usb.as_ref()?;
             self.profiles.iter().find(|k| k.profile.matches_usb(usb) && (at.simulated || !k.profile.simulated))
         };
         let generic = || at.named.then(|| self.profile(profiles::GENERIC)).flatten();
-        outside.or_else(matching).or_else(generic)
+        chosen.or_else(matching).or_else(generic)
     }
 
     /// Returns what a session needs to reach devices of a model.
