@@ -355,3 +355,7 @@ impl Change for SmpDevice {
         self.tell(&Request::image_confirm()).await
     }
 }
+
+#[cfg(test)]
+#[path = "device_tests.rs"]
+mod tests;

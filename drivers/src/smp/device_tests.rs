@@ -1,0 +1,254 @@
+use std::sync::{Arc, Mutex};
+
+use aseptic_device::driver::Sensed;
+use aseptic_device::profile::Framing;
+use aseptic_device::{Address, UsbIdentity};
+
+use super::super::packet::{Op, Packet, map};
+use super::super::peer::{Does, Peer};
+use super::*;
+
+const PROFILE: &str = r#"
+schema = "aseptic.profile/1"
+id = "acme"
+vendor = "Acme"
+model = "A"
+protocol = "smp"
+[identity]
+serial = [{ setting = "id/serial" }, { os-info = "n" }, "usb-serial"]
+hardware = { os-info = "m" }
+placeholders = ["SN0"]
+[firmware]
+version-scheme = "mcuboot"
+bootloader = "swap-using-move"
+[readiness]
+therapy-idle = { read = { stat = { group = "pump", field = "infusing" } }, expect = { equals = 0 } }
+mains = { read = { setting = "state/mains" }, expect = { equals = true } }
+battery = { read = { setting = "state/battery" }, expect = { at-least = 50 } }
+[[settings]]
+key = "id/serial"
+class = "status"
+type = "text"
+[[settings]]
+key = "state/mains"
+class = "status"
+type = "bool"
+[[settings]]
+key = "state/battery"
+class = "status"
+type = "u8"
+[[settings]]
+key = "net/telnet"
+class = "security"
+type = "bool"
+writable = true
+[[settings]]
+key = "alarm/high"
+class = "alarm"
+type = "u16"
+[[settings]]
+key = "auth/pin"
+class = "security"
+type = "text"
+secret = true
+"#;
+
+type Answers = Arc<Mutex<Vec<((u16, u8, String), Value_)>>>;
+use ciborium::Value as Value_;
+
+// Answers by group, command and the name, format or query that was asked for; anything else is not supported.
+struct Rig {
+    answers: Answers,
+    heard: Arc<Mutex<Vec<Packet>>>,
+    device: SmpDevice,
+}
+
+fn rig(profile: &str, usb: Option<&str>) -> Rig {
+    let answers: Answers = Arc::default();
+    let known = answers.clone();
+    let (link, heard) = Peer::link(Framing::Console, move |p: &Packet| {
+        let about = ["name", "format", "query"].iter().find_map(|k| get_text(&p.body, k)).unwrap_or_default();
+        let key = (p.group, p.command, about.to_owned());
+        let found = known.lock().unwrap().iter().rev().find(|(k, _)| *k == key).map(|(_, v)| v.clone());
+        Does::Says(found.unwrap_or_else(|| map([("rc", 8.into())])))
+    });
+    let usb = usb.map(|s| UsbIdentity { vid: 1, pid: 2, serial: Some(s.into()), product: None });
+    let at = Sighting { address: Address::Port("x".into()), usb, name: None, named: true, simulated: false };
+    let device = SmpDevice::new(Profile::parse(profile).unwrap(), &at, link, Intent::Effect);
+    Rig { answers, heard, device }
+}
+
+impl Rig {
+    fn says(&self, group: u16, command: u8, about: &str, body: Value_) {
+        self.answers.lock().unwrap().push(((group, command, about.into()), body));
+    }
+
+    fn holds(&self, key: &str, bytes: &[u8]) {
+        self.says(3, 0, key, map([("val", Value_::Bytes(bytes.to_vec()))]));
+    }
+
+    fn effects(&self) -> usize {
+        let heard = self.heard.lock().unwrap();
+        heard.iter().filter(|p| p.op == Op::Write && (p.group, p.command) != (0, 0)).count()
+    }
+}
+
+fn entry(slot: u8, active: bool) -> Value_ {
+    map([
+        ("slot", slot.into()),
+        ("version", "1.2.0".into()),
+        ("hash", Value_::Bytes(vec![slot; 32])),
+        ("active", active.into()),
+        ("confirmed", active.into()),
+    ])
+}
+
+fn with_images(rig: &Rig) {
+    rig.says(1, 0, "", map([("images", Value_::Array(vec![entry(0, true), entry(1, false)]))]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_serial_number_comes_from_the_first_source_that_has_one_and_a_placeholder_is_not_skipped() {
+    let mut rig = rig(PROFILE, Some("USB-1"));
+    with_images(&rig);
+    let id = |i: &Identity| i.id.as_ref().map(ToString::to_string);
+    assert_eq!(id(&rig.device.identify().await.unwrap()).as_deref(), Some("id:acme/USB-1"));
+    rig.says(0, 7, "n", map([("output", "NODE-1".into())]));
+    rig.says(0, 7, "m", map([("output", "arm".into())]));
+    let read = rig.device.identify().await.unwrap();
+    assert_eq!(id(&read).as_deref(), Some("id:acme/NODE-1"));
+    assert_eq!(read.hardware.unwrap().as_str(), "arm");
+    rig.holds("id/serial", b"sn0\0");
+    let read = rig.device.identify().await.unwrap();
+    assert!(read.id.is_none() && read.unusable.unwrap().contains("placeholder"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_without_any_serial_number_has_no_name_and_can_still_be_read() {
+    let mut rig = rig(PROFILE, None);
+    with_images(&rig);
+    let read = rig.device.identify().await.unwrap();
+    assert_eq!((read.id, read.firmware.unwrap().text.as_str()), (None, "1.2.0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_is_read_from_statistics_and_settings_and_silence_is_unreadable() {
+    let mut rig = rig(PROFILE, None);
+    let ready = rig.device.readiness().await.unwrap();
+    assert!(matches!(ready.therapy, Sensed::Unreadable(_)), "{:?}", ready.therapy);
+    assert!(matches!(ready.alarm, Sensed::Unreadable(_)), "the profile names none");
+    rig.says(2, 0, "pump", map([("fields", map([("infusing", 0.into())]))]));
+    rig.holds("state/mains", &[0]);
+    rig.holds("state/battery", &[80]);
+    let ready = rig.device.readiness().await.unwrap();
+    assert!(matches!(ready.therapy, Sensed::Safe(_)) && matches!(ready.power, Sensed::Safe(_)), "{ready:?}");
+    rig.says(2, 0, "pump", map([("fields", map([("infusing", 1.into())]))]));
+    rig.holds("state/battery", &[20]);
+    let ready = rig.device.readiness().await.unwrap();
+    assert!(matches!(ready.therapy, Sensed::Unsafe(_)) && matches!(ready.power, Sensed::Unsafe(_)), "{ready:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_device_is_not_taken_for_one_that_lacks_something() {
+    let mut rig = rig(PROFILE, None);
+    rig.says(3, 0, "alarm/high", map([("rc", 10.into())]));
+    let error = rig.device.read_config().await.unwrap_err();
+    assert!(error.to_string().contains("busy"), "{error}");
+    let rig_2 = self::rig(PROFILE, None);
+    rig_2.says(0, 8, "", map([("rc", 2.into())]));
+    with_images(&rig_2);
+    let mut device = rig_2.device;
+    assert!(device.images().await.is_err(), "out of memory says nothing about the bootloader");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_may_be_cut_or_does_not_fit_is_unreadable_and_a_secret_is_a_digest() {
+    let mut rig = rig(PROFILE, None);
+    rig.holds("alarm/high", &[1, 2, 3]);
+    rig.holds("auth/pin", b"0000");
+    rig.says(3, 0, "id/serial", map([("val", Value_::Bytes(vec![b'a'; 32])), ("max_size", 32.into())]));
+    let config = rig.device.read_config().await.unwrap();
+    let reading = |key: &str| config.settings[&SettingKey::from(key)].reading.clone();
+    assert!(matches!(reading("alarm/high"), Reading::Unreadable(_)));
+    assert!(matches!(reading("id/serial"), Reading::Unreadable(why) if why.contains("longer")));
+    let Reading::Value(pin) = reading("auth/pin") else { panic!("not read") };
+    assert!(pin.to_string().starts_with("sha256:") && !pin.to_string().contains("0000"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stricter_of_bootloader_and_profile_counts() {
+    let mode = |n: u8| map([("mode", n.into())]);
+    let cases = [
+        ("swap-using-move", "MCUboot", mode(3), BootMode::SwapUsingMove, true),
+        ("swap-using-move", "MCUboot", mode(2), BootMode::OverwriteOnly, true),
+        ("overwrite-only", "MCUboot", mode(3), BootMode::OverwriteOnly, false),
+        ("swap-using-move", "MCUboot", mode(77), BootMode::Unknown, true),
+        ("swap-using-move", "HomeBoot", mode(2), BootMode::SwapUsingMove, false),
+        ("swap-using-move", "MCUboot", map([("rc", 8.into())]), BootMode::SwapUsingMove, false),
+    ];
+    for (declared, name, answer, expected, measured) in cases {
+        let text = PROFILE.replace("bootloader = \"swap-using-move\"", &format!("bootloader = \"{declared}\""));
+        let mut rig = rig(&text, None);
+        with_images(&rig);
+        rig.says(0, 8, "", map([("bootloader", name.into())]));
+        rig.says(0, 8, "mode", answer);
+        let read = rig.device.images().await.unwrap().bootloader;
+        assert_eq!((read.mode, read.measured), (expected, measured), "{declared} {name}");
+        assert_eq!(read.downgrade_prevention, None, "nobody said");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_none_is_not_an_empty_one() {
+    for body in [map([]), map([("images", 5.into())]), map([("images", Value_::Array(vec![map([])]))])] {
+        let mut rig = rig(PROFILE, None);
+        rig.says(1, 0, "", body);
+        let error = rig.device.images().await.unwrap_err();
+        assert!(matches!(error.kind, DriverErrorKind::Malformed(_)), "{error}");
+    }
+    assert!(rig(PROFILE, None).device.images().await.unwrap().slots.is_empty(), "a device without the group has none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_the_profile_allows_is_written() {
+    let mut rig = rig(PROFILE, None);
+    let text = |t: &str| Value::Text(t.into());
+    for (key, value) in [
+        ("alarm/high", Value::Int(5)),
+        ("auth/pin", text("1234")),
+        ("id/serial", text("other")),
+        ("not/there", Value::Bool(true)),
+        ("net/telnet", Value::Int(300)),
+    ] {
+        let error = rig.device.set(&key.into(), &value).await.unwrap_err();
+        assert!(matches!(error.kind, DriverErrorKind::Profile(_)), "{key}: {error}");
+    }
+    assert_eq!(rig.effects(), 0);
+    rig.says(3, 0, "net/telnet", map([]));
+    rig.says(3, 3, "", map([]));
+    rig.device.set(&"net/telnet".into(), &Value::Bool(false)).await.unwrap();
+    assert_eq!(rig.effects(), 2, "written and saved");
+}
+
+#[tokio::test(start_paused = true)]
+async fn erasing_takes_the_spare_slot_of_the_list_and_never_guesses() {
+    let mut rig = rig(PROFILE, None);
+    rig.says(1, 0, "", map([("images", Value_::Array(vec![entry(0, true)]))]));
+    assert!(rig.device.erase(ImageId(0)).await.is_err());
+    assert_eq!(rig.effects(), 0);
+    with_images(&rig);
+    rig.says(1, 5, "", map([]));
+    rig.device.erase(ImageId(0)).await.unwrap();
+    let heard = rig.heard.lock().unwrap();
+    assert_eq!(get_uint(&heard.iter().rev().find(|p| p.command == 5).unwrap().body, "slot"), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_running_image_is_kept_without_naming_a_hash() {
+    let mut rig = rig(PROFILE, None);
+    with_images(&rig);
+    rig.device.confirm_running().await.unwrap();
+    let heard = rig.heard.lock().unwrap();
+    let body = &heard.last().unwrap().body;
+    assert!(get(body, "hash").is_none() && get_flag(body, "confirm"));
+}
