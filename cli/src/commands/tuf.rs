@@ -18,6 +18,7 @@ pub async fn run(args: &Tuf) -> Result<Done, Problem> {
     let result = match &args.verb {
         TufVerb::Init { root } => client::init(dir, root),
         TufVerb::Refresh => client::refresh(dir, &need(&args.metadata_url, "--metadata-url")?, now).await,
+        TufVerb::Download if args.target_name.is_empty() => return Err(fail(&"--target-name is missing")),
         TufVerb::Download => {
             let url = need(&args.metadata_url, "--metadata-url")?;
             let base = need(&args.target_base_url, "--target-base-url")?;

@@ -192,6 +192,11 @@ impl<'a> Conversation<'a> {
     }
 
     fn send(&mut self, packet: &[u8]) {
+        self.send_after(packet, Duration::ZERO);
+    }
+
+    // `after`: how long the device works on the answer.
+    fn send_after(&mut self, packet: &[u8], after: Duration) {
         if self.chance.r#gen::<f64>() < self.spec.loss {
             return;
         }
@@ -201,7 +206,7 @@ impl<'a> Conversation<'a> {
         }
         let times = if self.chance.r#gen::<f64>() < self.spec.twice { 2 } else { 1 };
         for _ in 0..times {
-            let ready = Instant::now() + Duration::from_millis(self.spec.delay_ms);
+            let ready = Instant::now() + after + Duration::from_millis(self.spec.delay_ms);
             self.out_free = self.out_free.max(ready) + self.line_time(bytes.len());
             self.outbound.push_back((self.out_free, bytes.clone()));
         }
@@ -240,7 +245,8 @@ impl<'a> Conversation<'a> {
         if self.chance.r#gen::<f64>() < self.spec.loss {
             return;
         }
-        if self.requests.len() >= self.spec.buffer_count {
+        // One buffer is for the answer.
+        if self.requests.len() >= self.spec.buffer_count.saturating_sub(1).max(1) {
             if let Some(answer) = out_of_memory(&packet) {
                 self.send(&answer);
             }
@@ -257,13 +263,7 @@ impl<'a> Conversation<'a> {
         };
         if let Some(answer) = answer {
             self.busy_until = self.busy_until.max(Instant::now()) + answer.after;
-            if answer.after.is_zero() {
-                self.send(&answer.packet);
-            } else {
-                let at = self.busy_until;
-                let bytes = frame(self.spec.framing, &answer.packet);
-                self.outbound.push_back((at, bytes));
-            }
+            self.send_after(&answer.packet, answer.after);
         }
         if restart && self.restart_at.is_none() {
             self.restart_at = Some(Instant::now() + RESET_DELAY);

@@ -125,6 +125,33 @@ impl Client {
         Err(fail(DriverErrorKind::NoAnswer { waited: deadline * tries }))
     }
 
+    /// Sends a request without waiting for its answer; returns the number that the answer will carry.
+    pub(super) async fn post(&mut self, request: &Request) -> Result<u8, DriverError> {
+        self.greet().await?;
+        self.send(request, 1).await.map_err(|kind| DriverError::new(request.name.clone(), kind))
+    }
+
+    /// Waits for the next answer to any posted request like `kind`; `None` when the deadline passes first.
+    pub(super) async fn next_answer(
+        &mut self,
+        kind: &Request,
+        deadline: Instant,
+    ) -> Result<Option<Posted>, DriverError> {
+        let fail = |k| DriverError::new(kind.name.clone(), k);
+        loop {
+            while let Some(packet) = self.arrived.pop_front() {
+                if is_answer_to(&packet, kind) {
+                    self.version = Some(packet.version);
+                    return Ok(Some(Posted { sequence: packet.sequence, body: check(packet.body).map_err(fail) }));
+                }
+            }
+            match timeout_at(deadline, self.link.receive()).await {
+                Err(_) => return Ok(None),
+                Ok(inbound) => self.take(&inbound.map_err(|e| fail(e.into()))?.bytes),
+            }
+        }
+    }
+
     // Echo is a write by its operation, and changes nothing.
     fn permits(&self, request: &Request) -> Result<(), DriverErrorKind> {
         let changes = request.intent == Intent::Effect || (request.op != Op::Read && !request.is_echo());
@@ -170,14 +197,9 @@ impl Client {
         within: Duration,
     ) -> Result<Option<Packet>, DriverErrorKind> {
         let deadline = Instant::now() + within;
-        let op = if request.op == Op::Read { Op::ReadAnswer } else { Op::WriteAnswer };
         loop {
             while let Some(packet) = self.arrived.pop_front() {
-                let ours = packet.sequence == sequence
-                    && packet.group == request.group
-                    && packet.command == request.command
-                    && packet.op == op;
-                if ours {
+                if packet.sequence == sequence && is_answer_to(&packet, request) {
                     return Ok(Some(packet));
                 }
             }
@@ -247,6 +269,19 @@ impl Client {
     pub async fn largest_packet(&mut self) -> Result<usize, DriverError> {
         Ok(self.buffers().await?.size.saturating_sub(FRAMING_BYTES))
     }
+}
+
+/// An answer to a posted request.
+pub(super) struct Posted {
+    /// The number that [`Client::post`] gave.
+    pub sequence: u8,
+    /// The answer's body.
+    pub body: Result<Value, DriverError>,
+}
+
+fn is_answer_to(packet: &Packet, request: &Request) -> bool {
+    let op = if request.op == Op::Read { Op::ReadAnswer } else { Op::WriteAnswer };
+    (packet.op, packet.group, packet.command) == (op, request.group, request.command)
 }
 
 /// Returns whether an error says that the device has no buffer free just now.
