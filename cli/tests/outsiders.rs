@@ -93,3 +93,9 @@ fn an_independent_script_checks_every_proof() {
         assert_eq!(said.trim(), format!("entry {entry} of {size}"));
     }
 }
+
+#[test]
+fn the_tuf_client_keeps_the_public_contract_in_every_case_of_the_script() {
+    let Some(said) = python("tuf_client.py", &[env!("CARGO_BIN_EXE_aseptic")]) else { return };
+    println!("{said}");
+}
