@@ -33,8 +33,8 @@ const fn case(name: &'static str, baud: u32, delay_ms: u32, buffer: usize, frami
 const CASES: [Case; 9] = [
     case("115200 baud, 384 x 4", 115_200, 0, 384, "console", 48_000),
     case("115200 baud, 2048 x 4", 115_200, 0, 2_048, "console", 64_000),
-    case("115200 baud + 30 ms, 384 x 4", 115_200, 30, 384, "console", 32_000),
-    case("115200 baud + 30 ms, 2048 x 4", 115_200, 30, 2_048, "console", 64_000),
+    case("115200 baud + 30 ms, 384 x 4", 115_200, 30, 384, "console", 96_000),
+    case("115200 baud + 30 ms, 2048 x 4", 115_200, 30, 2_048, "console", 192_000),
     case("115200 baud, raw, 2048 x 4", 115_200, 0, 2_048, "raw", 96_000),
     case("unpaced + 30 ms, 384 x 4", 0, 30, 384, "console", 64_000),
     case("unpaced + 30 ms, 2048 x 4", 0, 30, 2_048, "console", 256_000),
