@@ -82,7 +82,7 @@ fn aseptic(port: &Path, framing: &str, image: &[u8]) -> f64 {
         Profile::parse(&text.replace("[identity]", &format!("[serial]\nframing = \"{framing}\"\n\n[identity]")))
             .unwrap();
     let address = Address::Port(port.to_string_lossy().into_owned());
-    let at = Sighting { address, usb: None, name: None, named: true, simulated: true };
+    let at = Sighting { address, usb: None, radio: None, name: None, named: true, simulated: true };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let bus = SerialBus::new(vec![port.to_owned()]);

@@ -46,6 +46,16 @@ pub struct UsbIdentity {
     pub product: Option<DeviceText>,
 }
 
+/// What a radio advertisement says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct RadioIdentity {
+    /// Service UUIDs, 128 bits, lower case with hyphens, sorted.
+    pub services: Vec<String>,
+    /// Signal strength in dBm when it was last told anew.
+    pub rssi: Option<i16>,
+}
+
 /// Something in reach that may be a device. Nothing was opened to learn it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -54,6 +64,9 @@ pub struct Sighting {
     pub address: Address,
     /// The USB side of a serial port.
     pub usb: Option<UsbIdentity>,
+    /// The advertisement of a radio peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radio: Option<RadioIdentity>,
     /// Name that it shows, if any.
     pub name: Option<DeviceText>,
     /// A person named this port, so it may be opened without a matching VID and PID.

@@ -14,7 +14,7 @@ pub mod text;
 pub mod time;
 
 pub use driver::{Change, Control, DriverError, DriverErrorKind, ImageSource, Inspect, Opener, Uploaded};
-pub use identity::{Address, DeviceId, Identity, Sighting, SightingEvent, UsbIdentity};
+pub use identity::{Address, DeviceId, Identity, RadioIdentity, Sighting, SightingEvent, UsbIdentity};
 pub use image::{BootMode, Bootloader, FirmwareVersion, ImageHash, ImageId, Images, SlotState, VersionScheme};
 pub use link::{Bus, Endpoint, Inbound, Intent, LineSettings, LinkError, LinkErrorKind, Transport};
 pub use profile::Profile;

@@ -46,6 +46,8 @@ pub trait Transport: Send {
     async fn write(&mut self, to: Endpoint, bytes: &[u8]) -> Result<(), LinkError>;
     /// Waits for the next bytes. There is no deadline here; the caller brings one.
     async fn receive(&mut self) -> Result<Inbound, LinkError>;
+    /// Reads the value of a characteristic; a stream has none.
+    async fn read(&mut self, from: Endpoint) -> Result<Vec<u8>, LinkError>;
     /// Asks for the bytes of an endpoint; a stream needs no asking.
     async fn subscribe(&mut self, to: Endpoint) -> Result<(), LinkError>;
     /// Returns the most bytes that one write may carry without being split by the wire.

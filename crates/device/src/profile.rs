@@ -11,6 +11,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::identity::{Sighting, UsbIdentity};
 use crate::image::{BootMode, VersionScheme};
 use crate::link::LineSettings;
 use crate::setting::{SettingClass, SettingKey, Value, ValueType};
@@ -41,6 +42,9 @@ pub struct Profile {
     /// USB identities that may be opened without a person naming the port.
     #[serde(default, rename = "match")]
     pub matches: Vec<UsbMatch>,
+    /// Advertisements that may be connected to without a person naming the address.
+    #[serde(default)]
+    pub ble: Vec<BleMatch>,
     /// Serial line and framing.
     #[serde(default)]
     pub serial: SerialLine,
@@ -81,6 +85,17 @@ pub struct UsbMatch {
     /// Product string, where VID and PID are shared with other devices (USB-serial adapters).
     #[serde(default)]
     pub product: Option<String>,
+}
+
+/// An advertisement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct BleMatch {
+    /// Service UUID, 128 bits, lower case with hyphens.
+    pub service: String,
+    /// Name, where many models advertise the service (SMP).
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 /// The serial line of a model.
@@ -279,12 +294,26 @@ impl Profile {
     }
 
     /// Returns whether a sighting's USB identity is one of this model's.
-    pub fn matches_usb(&self, usb: &crate::identity::UsbIdentity) -> bool {
+    pub fn matches_usb(&self, usb: &UsbIdentity) -> bool {
         self.matches.iter().any(|m| {
             m.vid == usb.vid
                 && m.pid == usb.pid
                 && m.product.as_deref().is_none_or(|p| usb.product.as_ref().is_some_and(|q| q.as_str() == p))
         })
+    }
+
+    /// Returns whether an advertisement is one of this model's.
+    pub fn matches_radio(&self, at: &Sighting) -> bool {
+        let Some(radio) = &at.radio else { return false };
+        self.ble.iter().any(|m| {
+            radio.services.contains(&m.service)
+                && m.name.as_deref().is_none_or(|n| at.name.as_ref().is_some_and(|shown| shown.as_str() == n))
+        })
+    }
+
+    /// Returns whether a sighting may be opened as this model without a person naming it.
+    pub fn matches(&self, at: &Sighting) -> bool {
+        at.usb.as_ref().is_some_and(|usb| self.matches_usb(usb)) || self.matches_radio(at)
     }
 
     /// Returns whether this model could be changed at all: it says where a serial number is read.

@@ -164,7 +164,7 @@ impl<M: Mode> Session<M> {
         if profile.simulated && !at.simulated {
             return Err(SessionError::SimulatedProfile(profile.id.clone()));
         }
-        if !at.named && !at.usb.as_ref().is_some_and(|usb| profile.matches_usb(usb)) {
+        if !at.named && !profile.matches(at) {
             return Err(SessionError::NotNamed(at.address.clone()));
         }
         let link = reach.bus.open(at, &profile.serial.line).await?;
@@ -213,8 +213,8 @@ impl<M: Mode> Session<M> {
 
     /// Finds the same device again, wherever it now is, and identifies it.
     ///
-    /// Only ports that are the same address, or whose USB identity is the profile's and not another
-    /// device's, are opened. Errors: [`SessionError::NotBack`] after `within`, or
+    /// Only what has the same address, or whose USB identity or advertisement is the profile's and not another
+    /// device's, is opened. Errors: [`SessionError::NotBack`] after `within`, or
     /// [`SessionError::OtherDevice`] when only a different device answered.
     pub async fn reopen(&mut self, within: Duration) -> Result<(), SessionError> {
         self.close();
@@ -254,16 +254,18 @@ impl<M: Mode> Session<M> {
         }
     }
 
-    // The same port first. Another port only where USB says that it may be the same device.
+    // The same address first. Another only where USB or the advertisement says that it may be the same device:
+    // a radio peer may come back under another address.
     fn candidates(&self, present: &BTreeMap<Address, Sighting>) -> Vec<Sighting> {
         let serial = self.at.usb.as_ref().and_then(|u| u.serial.as_ref());
         let same = present.get(&self.at.address).cloned();
         let moved = present.values().filter(|s| {
             s.address != self.at.address
                 && s.simulated == self.at.simulated
-                && s.usb.as_ref().is_some_and(|u| {
-                    self.reach.profile.matches_usb(u) && (serial.is_none() || u.serial.as_ref() == serial)
-                })
+                && (self.reach.profile.matches_radio(s)
+                    || s.usb.as_ref().is_some_and(|u| {
+                        self.reach.profile.matches_usb(u) && (serial.is_none() || u.serial.as_ref() == serial)
+                    }))
         });
         same.into_iter().chain(moved.cloned()).collect()
     }

@@ -118,6 +118,7 @@ impl Socket for Plug {
             address: address.clone(),
             usb: Some(usb(&self.spec)),
             name: Some(DeviceText::new(&self.spec.product)),
+            radio: None,
             named: false,
             simulated: true,
         };
@@ -181,6 +182,10 @@ impl Transport for Channel {
     async fn receive(&mut self) -> Result<Inbound, LinkError> {
         let bytes = self.from_device.recv().await.ok_or_else(|| self.gone())?;
         Ok(Inbound { from: Endpoint::Stream, bytes })
+    }
+
+    async fn read(&mut self, _from: Endpoint) -> Result<Vec<u8>, LinkError> {
+        Err(LinkError { address: self.address.clone(), kind: LinkErrorKind::Unsupported("reading a characteristic") })
     }
 
     async fn subscribe(&mut self, _to: Endpoint) -> Result<(), LinkError> {

@@ -46,6 +46,13 @@ pub enum What {
     Laptop(String),
     /// The device sent these bytes, in hex.
     Device(String),
+    /// The laptop read a characteristic.
+    Read {
+        /// Which.
+        from: String,
+        /// Its value, in hex.
+        hex: String,
+    },
     /// The link failed like this.
     Failed(String),
     /// The link was closed.
@@ -146,6 +153,12 @@ impl Transport for Recording {
         }
     }
 
+    async fn read(&mut self, from: Endpoint) -> Result<Vec<u8>, LinkError> {
+        let value = self.link.read(from).await?;
+        self.write_down(What::Read { from: format!("{from:?}"), hex: hex(&value) });
+        Ok(value)
+    }
+
     async fn subscribe(&mut self, to: Endpoint) -> Result<(), LinkError> {
         self.link.subscribe(to).await
     }
@@ -169,7 +182,8 @@ mod tests {
         let pty = openpty(None, None).unwrap();
         let port = nix::unistd::ttyname(&pty.slave).unwrap().to_string_lossy().into_owned();
         let address = Address::Port(port.clone());
-        let at = Sighting { address: address.clone(), usb: None, name: None, named: true, simulated: false };
+        let at =
+            Sighting { address: address.clone(), usb: None, radio: None, name: None, named: true, simulated: false };
         let file = tempfile::NamedTempFile::new().unwrap();
         let inner = Arc::new(SerialBus::new(vec![port.into()]));
         let recorder = Recorder::new(inner, Arc::new(SystemClock), file.reopen().unwrap()).unwrap();

@@ -52,7 +52,7 @@ impl SerialBus {
             let same = |s: &Sighting| matches!(&s.address, Address::Port(p) if real(Path::new(p)) == real(path));
             let listed = all.iter().position(same).map(|i| all.swap_remove(i));
             let usb = listed.and_then(|s| s.usb);
-            all.push(Sighting { address, usb, name: None, named: true, simulated: false });
+            all.push(Sighting { address, usb, radio: None, name: None, named: true, simulated: false });
         }
         all.into_iter().map(|s| (s.address.clone(), s)).collect()
     }
@@ -80,6 +80,7 @@ fn usb_ports() -> Vec<Sighting> {
                     serial: usb.serial_number.as_deref().map(DeviceText::new),
                     product: usb.product.as_deref().map(DeviceText::new),
                 }),
+                radio: None,
                 named: false,
                 simulated: false,
             }),
@@ -100,6 +101,7 @@ fn simulated_ports(ward: &Path) -> Vec<Sighting> {
                 address: Address::Port(port),
                 name: usb.product.clone(),
                 usb: Some(usb),
+                radio: None,
                 named: false,
                 simulated: true,
             })
@@ -235,6 +237,10 @@ impl Transport for SerialTransport {
             }
             Err(e) => Err(self.error(&e)),
         }
+    }
+
+    async fn read(&mut self, _from: Endpoint) -> Result<Vec<u8>, LinkError> {
+        Err(LinkError { address: self.address.clone(), kind: LinkErrorKind::Unsupported("reading a characteristic") })
     }
 
     async fn subscribe(&mut self, _to: Endpoint) -> Result<(), LinkError> {

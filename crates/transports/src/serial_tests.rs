@@ -15,7 +15,7 @@ fn pty() -> (OwnedFd, OwnedFd, String) {
 }
 
 fn named(path: &str) -> Sighting {
-    Sighting { address: Address::Port(path.into()), usb: None, name: None, named: true, simulated: false }
+    Sighting { address: Address::Port(path.into()), usb: None, radio: None, name: None, named: true, simulated: false }
 }
 
 #[tokio::test]

@@ -92,13 +92,11 @@ impl Laptop {
         Ok(())
     }
 
-    /// Returns the model of a sighting: the chosen one when a person named the port, one whose USB identity matches, or the generic one for a named port.
+    /// Returns the model of a sighting: the chosen one when a person named the port, one whose USB identity or advertisement matches, or the generic one for a named port.
     pub fn profile_for(&self, at: &Sighting) -> Option<&KnownProfile> {
         let chosen = self.chosen.as_ref().filter(|_| at.named).and_then(|id| self.profile(id));
-        let matching = || {
-            let usb = at.usb.as_ref()?;
-            self.profiles.iter().find(|k| k.profile.matches_usb(usb) && (at.simulated || !k.profile.simulated))
-        };
+        let matching =
+            || self.profiles.iter().find(|k| k.profile.matches(at) && (at.simulated || !k.profile.simulated));
         let generic = || at.named.then(|| self.profile(profiles::GENERIC)).flatten();
         chosen.or_else(matching).or_else(generic)
     }

@@ -156,7 +156,7 @@ fn candidates<'l>(
             let met = laptop.store.addresses_of(&id.to_string())?;
             let mut list: Vec<&Sighting> = present.iter().filter(|s| usb_serial(s) == Some(id.serial())).collect();
             list.extend(present.iter().filter(|s| met.contains(&s.address.to_string())));
-            list.extend(present.iter().filter(|s| s.usb.as_ref().is_some_and(|u| known.profile.matches_usb(u))));
+            list.extend(present.iter().filter(|s| known.profile.matches(s)));
             list.extend(present.iter().filter(|s| s.named));
             let mut seen = std::collections::BTreeSet::new();
             list.retain(|s| seen.insert(s.address.clone()));
@@ -169,6 +169,8 @@ fn candidates<'l>(
             let fits = |s: &&Sighting| {
                 usb_serial(s) == Some(text)
                     || matches!(&s.address, Address::Port(p) if p.rsplit('/').next() == Some(text) || p == text)
+                    || matches!(&s.address, Address::Ble { address, .. } if address.eq_ignore_ascii_case(text))
+                    || s.radio.is_some() && s.name.as_ref().is_some_and(|n| n.as_str() == text)
             };
             let list: Vec<_> = present.iter().filter(fits).filter_map(with_profile).collect();
             if list.len() > 1 {

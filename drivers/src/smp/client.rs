@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use aseptic_device::link::LinkErrorKind;
 use aseptic_device::profile::Framing;
-use aseptic_device::{DriverError, DriverErrorKind, Endpoint, Intent, Transport};
+use aseptic_device::{DriverError, DriverErrorKind, Endpoint, Inbound, Intent, LinkError, Transport};
 use ciborium::Value;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -44,6 +45,8 @@ pub struct Buffers {
 /// One SMP conversation.
 pub struct Client {
     link: Box<dyn Transport>,
+    endpoint: Endpoint,
+    subscribed: bool,
     framing: Framing,
     permit: Intent,
     answer: Duration,
@@ -57,11 +60,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Takes an open link. With `permit` [`Intent::Read`] no request with an effect is ever sent.
-    pub fn new(link: Box<dyn Transport>, framing: Framing, permit: Intent, answer: Duration) -> Self {
+    /// Takes an open link over which packets go to and come from `endpoint`. With `permit` [`Intent::Read`] no request with an effect is ever sent.
+    pub fn new(
+        link: Box<dyn Transport>,
+        endpoint: Endpoint,
+        framing: Framing,
+        permit: Intent,
+        answer: Duration,
+    ) -> Self {
         let opened = OPENED.fetch_add(1, Ordering::Relaxed);
         Self {
             link,
+            endpoint,
+            subscribed: false,
             framing,
             permit,
             answer,
@@ -147,7 +158,7 @@ impl Client {
             }
             match timeout_at(deadline, self.link.receive()).await {
                 Err(_) => return Ok(None),
-                Ok(inbound) => self.take(&inbound.map_err(|e| fail(e.into()))?.bytes),
+                Ok(inbound) => self.take(&inbound.map_err(|e| fail(e.into()))?),
             }
         }
     }
@@ -182,11 +193,37 @@ impl Client {
             Framing::Console => console::encode(&bytes),
             Framing::Raw => bytes,
         };
-        match timeout(WRITE, self.link.write(Endpoint::Stream, &wire)).await {
+        match timeout(WRITE, self.put(&wire)).await {
             Ok(written) => written?,
             Err(_) => return Err(DriverErrorKind::NoAnswer { waited: WRITE }),
         }
         Ok(self.sequence)
+    }
+
+    // A characteristic takes as much as one write carries; the other side joins the pieces by the packet's length.
+    async fn put(&mut self, wire: &[u8]) -> Result<(), LinkError> {
+        if !self.subscribed {
+            self.link.subscribe(self.endpoint).await?;
+            self.subscribed = true;
+        }
+        for piece in wire.chunks(self.link.max_write().max(1)) {
+            self.link.write(self.endpoint, piece).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a characteristic beside the conversation.
+    pub(super) async fn read_characteristic(&mut self, uuid: u128) -> Result<Vec<u8>, DriverError> {
+        let read = timeout(self.answer, self.link.read(Endpoint::Characteristic(uuid))).await;
+        let fail = |kind| DriverError::new("characteristic", kind);
+        match read {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) if matches!(error.kind, LinkErrorKind::Unsupported(_)) => {
+                Err(fail(DriverErrorKind::Unsupported))
+            }
+            Ok(Err(error)) => Err(fail(error.into())),
+            Err(_) => Err(fail(DriverErrorKind::NoAnswer { waited: self.answer })),
+        }
     }
 
     // None: the deadline passed. Late answers to other requests are dropped.
@@ -205,12 +242,16 @@ impl Client {
             }
             match timeout_at(deadline, self.link.receive()).await {
                 Err(_) => return Ok(None),
-                Ok(inbound) => self.take(&inbound?.bytes),
+                Ok(inbound) => self.take(&inbound?),
             }
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    fn take(&mut self, inbound: &Inbound) {
+        if inbound.from != self.endpoint {
+            return;
+        }
+        let bytes = &inbound.bytes;
         match self.framing {
             Framing::Console => {
                 for packet in self.decoder.push(bytes) {

@@ -12,7 +12,7 @@ type Heard = Arc<Mutex<Vec<Packet>>>;
 
 fn client(framing: Framing, permit: Intent, script: impl FnMut(&Packet) -> Does + Send + 'static) -> (Client, Heard) {
     let (link, heard) = Peer::link(framing, script);
-    (Client::new(link, framing, permit, SECOND), heard)
+    (Client::new(link, Endpoint::Stream, framing, permit, SECOND), heard)
 }
 
 fn reader(script: impl FnMut(&Packet) -> Does + Send + 'static) -> (Client, Heard) {
@@ -51,7 +51,7 @@ async fn an_answer_to_an_earlier_conversation_is_never_taken_for_ours() {
         let question = Packet { sequence: ahead, ..asked.clone() };
         let stale = answer(Framing::Console, &question, map([("datetime", "old".into())]));
         let (link, _) = Peer::link_after(Framing::Console, stale, |_| Does::Says(map([("datetime", "new".into())])));
-        let mut client = Client::new(link, Framing::Console, Intent::Read, SECOND);
+        let mut client = Client::new(link, Endpoint::Stream, Framing::Console, Intent::Read, SECOND);
         let body = client.ask(&Request::datetime()).await.unwrap();
         assert_eq!(get_text(&body, "datetime"), Some("new"));
     }
@@ -91,7 +91,7 @@ async fn one_lost_answer_does_not_pin_version_one_and_a_device_of_version_one_is
 
     let (link, heard) =
         Peer::link(Framing::Console, |p| if p.version == Version::V1 { Does::Says(map([])) } else { Does::Nothing });
-    let mut old = Client::new(link, Framing::Console, Intent::Read, SECOND);
+    let mut old = Client::new(link, Endpoint::Stream, Framing::Console, Intent::Read, SECOND);
     old.greeting = None;
     old.ask(&Request::datetime()).await.unwrap();
     old.ask(&Request::datetime()).await.unwrap();

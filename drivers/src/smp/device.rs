@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use aseptic_device::driver::{CheckResult, Readiness, Sensed};
-use aseptic_device::profile::{Condition, Profile, ReadFrom, passes};
+use aseptic_device::profile::{Condition, Framing, Profile, ReadFrom, passes};
 use aseptic_device::setting::{Reading, SettingReading};
 use aseptic_device::{
-    BootMode, Bootloader, Change, ConfigSnapshot, Control, DeviceId, DeviceText, DriverError, DriverErrorKind,
-    FirmwareVersion, Identity, ImageHash, ImageId, ImageSource, Images, Inspect, Intent, SettingClass, SettingKey,
-    Sighting, SlotState, Transport, Uploaded, Value,
+    Address, BootMode, Bootloader, Change, ConfigSnapshot, Control, DeviceId, DeviceText, DriverError, DriverErrorKind,
+    Endpoint, FirmwareVersion, Identity, ImageHash, ImageId, ImageSource, Images, Inspect, Intent, SettingClass,
+    SettingKey, Sighting, SlotState, Transport, Uploaded, Value,
 };
 use async_trait::async_trait;
 use ciborium::Value as Cbor;
@@ -18,6 +18,11 @@ use super::client::{Client, is_passing};
 use super::packet::{get, get_flag, get_text, get_uint};
 use super::request::Request;
 use super::upload::{Between, upload};
+
+/// The characteristic that carries SMP (Zephyr `smp_transport.rst`, "Bluetooth Low Energy").
+const SMP_CHARACTERISTIC: u128 = 0xda2e_7828_fbce_4e01_ae9e_2611_7499_7c48;
+/// A 16-bit UUID stands in the Bluetooth base UUID.
+const BLUETOOTH_BASE: u128 = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
 
 /// One SMP device.
 pub struct SmpDevice {
@@ -29,7 +34,11 @@ pub struct SmpDevice {
 impl SmpDevice {
     /// Takes an open link and what the wire itself told about the device.
     pub fn new(profile: Profile, at: &Sighting, link: Box<dyn Transport>, permit: Intent) -> Self {
-        let client = Client::new(link, profile.serial.framing, permit, profile.timing.answer());
+        let (endpoint, framing) = match at.address {
+            Address::Port(_) => (Endpoint::Stream, profile.serial.framing),
+            Address::Ble { .. } => (Endpoint::Characteristic(SMP_CHARACTERISTIC), Framing::Raw),
+        };
+        let client = Client::new(link, endpoint, framing, permit, profile.timing.answer());
         Self { profile, usb_serial: at.usb.as_ref().and_then(|u| u.serial.clone()), client }
     }
 }
@@ -69,7 +78,11 @@ impl Reader<'_> {
             ReadFrom::UsbSerial => {
                 Ok(self.usb_serial.map(|s| Value::Text(s.clone())).ok_or_else(|| "no USB serial number".into()))
             }
-            ReadFrom::Dis(_) | ReadFrom::Udi => Ok(Err("only readable over BLE".into())),
+            ReadFrom::Dis(uuid) => match client.read_characteristic(BLUETOOTH_BASE | u128::from(*uuid) << 96).await {
+                Ok(bytes) => Ok(Ok(Value::Text(DeviceText::from_bytes(&bytes)))),
+                Err(error) => unread(error),
+            },
+            ReadFrom::Udi => Ok(Err("not read yet".into())),
         }
     }
 

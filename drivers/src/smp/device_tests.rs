@@ -73,7 +73,8 @@ fn rig(profile: &str, usb: Option<&str>) -> Rig {
         Does::Says(found.unwrap_or_else(|| map([("rc", 8.into())])))
     });
     let usb = usb.map(|s| UsbIdentity { vid: 1, pid: 2, serial: Some(s.into()), product: None });
-    let at = Sighting { address: Address::Port("x".into()), usb, name: None, named: true, simulated: false };
+    let at =
+        Sighting { address: Address::Port("x".into()), usb, radio: None, name: None, named: true, simulated: false };
     let device = SmpDevice::new(Profile::parse(profile).unwrap(), &at, link, Intent::Effect);
     Rig { answers, heard, device }
 }

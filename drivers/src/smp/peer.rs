@@ -106,6 +106,10 @@ impl Transport for Peer {
         }
     }
 
+    async fn read(&mut self, _from: Endpoint) -> Result<Vec<u8>, LinkError> {
+        unreachable!("a stream has no characteristics")
+    }
+
     async fn subscribe(&mut self, _to: Endpoint) -> Result<(), LinkError> {
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aseptic_device::driver::Readiness;
 use aseptic_device::profile::Framing;
-use aseptic_device::{Intent, Transport};
+use aseptic_device::{Endpoint, Intent, Transport};
 
 use super::super::packet::{Packet, get_int, map};
 use super::super::peer::{Does, Peer};
@@ -79,7 +79,7 @@ fn device(
 
 async fn send(link: Box<dyn Transport>, bytes: &[u8]) -> Result<Uploaded, DriverError> {
     let timing = Timing { answer_s: 1, erase_s: 30, ..Timing::default() };
-    let mut client = Client::new(link, Framing::Console, Intent::Effect, timing.answer());
+    let mut client = Client::new(link, Endpoint::Stream, Framing::Console, Intent::Effect, timing.answer());
     upload(&mut client, ImageId(0), &Bytes(bytes.to_vec()), &Hand::default(), &timing, &mut Idle).await
 }
 
