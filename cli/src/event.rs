@@ -51,7 +51,7 @@ pub enum Event {
     /// A device was identified and a visit opened.
     Identified {
         /// The visit.
-        found: Visit,
+        found: Box<Visit>,
     },
     /// What a rule came to.
     Finding {

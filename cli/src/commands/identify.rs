@@ -35,6 +35,6 @@ pub async fn run(cli: &Cli, device: &DeviceRef, scan: Option<&str>, console: &mu
         console.say("profile   UNREVIEWED: it came from outside a kit");
     }
     console.say(format!("visit     {}", visit.id));
-    console.event(Event::Identified { found: visit });
+    console.event(Event::Identified { found: Box::new(visit) });
     Ok(Done::with(DeviceState::Untouched, "identified"))
 }
