@@ -102,18 +102,13 @@ impl Client {
     // An answer to an earlier conversation may still be on its way. Once the device has echoed a text of this one,
     // every older answer has arrived and was dropped.
     async fn greet(&mut self) -> Result<(), DriverError> {
-        let Some(text) = self.greeting.take() else { return Ok(()) };
+        let Some(text) = self.greeting.clone() else { return Ok(()) };
         match self.exchange(&Request::echo(&text), self.answer).await {
-            Ok(body) if get_text(&body, "r").is_none_or(|r| r == text) => Ok(()),
-            Ok(_) => {
-                self.greeting = Some(text);
-                Err(DriverError::new("echo", DriverErrorKind::Malformed("another text came back".into())))
-            }
+            Err(error) if error.leaves_doubt() || is_passing(&error) => Err(error),
             // A device without echo answers in order all the same.
-            Err(error) if !error.leaves_doubt() => Ok(()),
-            Err(error) => {
-                self.greeting = Some(text);
-                Err(error)
+            Ok(_) | Err(_) => {
+                self.greeting = None;
+                Ok(())
             }
         }
     }
@@ -123,10 +118,7 @@ impl Client {
         let tries = if request.repeatable { TRIES } else { 1 };
         for attempt in 1..=tries {
             let sequence = self.send(request, attempt).await.map_err(fail)?;
-            let Some(answer) = self.wait_for(request, sequence, deadline).await.map_err(fail)? else {
-                self.raw.clear();
-                continue;
-            };
+            let Some(answer) = self.wait_for(request, sequence, deadline).await.map_err(fail)? else { continue };
             self.version = Some(answer.version);
             match check(answer.body).map_err(fail) {
                 Err(error) if is_passing(&error) && attempt < tries => sleep(BUSY_PAUSE).await,
@@ -157,6 +149,7 @@ impl Client {
                 }
             }
             match timeout_at(deadline, self.link.receive()).await {
+                Err(_) if self.resync() => {}
                 Err(_) => return Ok(None),
                 Ok(inbound) => self.take(&inbound.map_err(|e| fail(e.into()))?),
             }
@@ -186,7 +179,7 @@ impl Client {
             body: request.body.clone(),
         };
         let bytes = packet.encode().map_err(|e| DriverErrorKind::Malformed(e.to_string()))?;
-        if self.buffers.is_some_and(|b| bytes.len() + FRAMING_BYTES > b.size) {
+        if bytes.len() + FRAMING_BYTES > self.buffers.map_or(DEFAULT_BUFFER, |b| b.size) {
             return Err(DriverErrorKind::Profile(format!("{} bytes do not fit the device's buffers", bytes.len())));
         }
         let wire = match self.framing {
@@ -241,6 +234,7 @@ impl Client {
                 }
             }
             match timeout_at(deadline, self.link.receive()).await {
+                Err(_) if self.resync() => {}
                 Err(_) => return Ok(None),
                 Ok(inbound) => self.take(&inbound?),
             }
@@ -288,6 +282,15 @@ impl Client {
         }
     }
 
+    // A header that noise made holds back all that follows: it is given up, and true means that a packet stood behind it.
+    fn resync(&mut self) -> bool {
+        while self.arrived.is_empty() && !self.raw.is_empty() {
+            self.raw.remove(0);
+            self.split_raw();
+        }
+        !self.arrived.is_empty()
+    }
+
     /// Returns what the device can hold, asked once.
     pub async fn buffers(&mut self) -> Result<Buffers, DriverError> {
         if let Some(known) = self.buffers {
@@ -322,7 +325,10 @@ pub(super) struct Posted {
 
 fn is_answer_to(packet: &Packet, request: &Request) -> bool {
     let op = if request.op == Op::Read { Op::ReadAnswer } else { Op::WriteAnswer };
+    // The echo of an earlier conversation may have the same number.
+    let other_text = || get_text(&packet.body, "r").is_some_and(|r| get_text(&request.body, "d") != Some(r));
     (packet.op, packet.group, packet.command) == (op, request.group, request.command)
+        && !(request.is_echo() && other_text())
 }
 
 /// Returns whether an error says that the device has no buffer free just now.
@@ -337,16 +343,19 @@ pub fn is_passing(error: &DriverError) -> bool {
 }
 
 // Version 1 says `rc`, version 2 `err {group, rc}`; servers of version 2 still use `rc` for their own trouble.
-// Whatever is there and is not plainly zero is an error.
+// An `err` is an error whatever it holds, and so is an `rc` that is not plainly zero.
 fn check(body: Value) -> Result<Value, DriverErrorKind> {
-    let (group, code) = match get(&body, "err") {
-        Some(err) => (get_uint(err, "group").and_then(|g| u16::try_from(g).ok()), code_of(err).unwrap_or(u64::MAX)),
-        None => (None, code_of(&body).unwrap_or(0)),
+    let trouble = match get(&body, "err") {
+        Some(err) => {
+            let group = get_uint(err, "group").and_then(|g| u16::try_from(g).ok());
+            Some((group, code_of(err).unwrap_or(u64::MAX)))
+        }
+        None => code_of(&body).filter(|code| *code != 0).map(|code| (None, code)),
     };
-    match (group, code) {
-        (_, 0) => Ok(body),
-        (None, NOT_SUPPORTED) => Err(DriverErrorKind::Unsupported),
-        _ => Err(DriverErrorKind::Refused {
+    match trouble {
+        None => Ok(body),
+        Some((None, NOT_SUPPORTED)) => Err(DriverErrorKind::Unsupported),
+        Some((group, code)) => Err(DriverErrorKind::Refused {
             group: group.unwrap_or(0),
             code: u32::try_from(code).unwrap_or(u32::MAX),
             meaning: meaning(group, code),

@@ -66,6 +66,8 @@ async fn whatever_is_not_plainly_zero_is_an_error() {
         map([("err", map([("group", 1.into()), ("rc", 9.into())]))]),
         map([("err", map([("group", 1.into())]))]),
         map([("err", 5.into())]),
+        map([("err", map([("group", 1.into()), ("rc", 0.into())]))]),
+        map([("rc", 0.into()), ("err", map([]))]),
     ];
     for body in bodies {
         let shown = format!("{body:?}");
@@ -89,14 +91,12 @@ async fn one_lost_answer_does_not_pin_version_one_and_a_device_of_version_one_is
     client.ask(&Request::datetime()).await.unwrap();
     assert!(heard.lock().unwrap().iter().all(|p| p.version == Version::V2));
 
-    let (link, heard) =
-        Peer::link(Framing::Console, |p| if p.version == Version::V1 { Does::Says(map([])) } else { Does::Nothing });
+    let (link, heard) = Peer::link_of_version_one(|_| Does::Says(map([])));
     let mut old = Client::new(link, Endpoint::Stream, Framing::Console, Intent::Read, SECOND);
-    old.greeting = None;
     old.ask(&Request::datetime()).await.unwrap();
     old.ask(&Request::datetime()).await.unwrap();
     let versions: Vec<Version> = heard.lock().unwrap().iter().map(|p| p.version).collect();
-    assert_eq!(versions, [Version::V2, Version::V2, Version::V1, Version::V1]);
+    assert_eq!(versions, [Version::V2, Version::V2, Version::V1, Version::V1, Version::V1], "the greeting found out");
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,4 +139,57 @@ async fn a_device_without_parameters_gets_small_packets_one_at_a_time() {
     assert_eq!(client.buffers().await.unwrap(), Buffers { size: DEFAULT_BUFFER, count: 1 });
     let (mut client, _) = reader(|_| Does::Says(map([("buf_size", 96.into()), ("buf_count", 0.into())])));
     assert_eq!(client.buffers().await.unwrap(), Buffers { size: 96, count: 1 }, "never more than the device says");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_echo_of_an_earlier_conversation_is_waited_out() {
+    let (mut probe, heard) = reader(|_| Does::Says(map([])));
+    probe.ask(&Request::datetime()).await.unwrap();
+    let greeting = heard.lock().unwrap().first().unwrap().clone();
+    let mut before = Vec::new();
+    for sequence in 0..=u8::MAX {
+        let question = Packet { sequence, ..greeting.clone() };
+        before.extend(answer(Framing::Console, &question, map([("r", "someone else".into())])));
+    }
+    for sequence in 0..=u8::MAX {
+        let question = Packet { sequence, op: Op::Read, command: 4, ..greeting.clone() };
+        before.extend(answer(Framing::Console, &question, map([("datetime", "old".into())])));
+    }
+    let (link, _) = Peer::link_after(Framing::Console, before, |_| Does::Says(map([("datetime", "new".into())])));
+    let mut client = Client::new(link, Endpoint::Stream, Framing::Console, Intent::Read, SECOND);
+    assert_eq!(get_text(&client.ask(&Request::datetime()).await.unwrap(), "datetime"), Some("new"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn raw_framing_gives_up_a_header_that_noise_made() {
+    // Says that 512 bytes follow.
+    let noise = [1, 0, 2, 0, 0, 0, 9, 4];
+    let (mut client, heard) = client(Framing::Raw, Intent::Effect, move |p| {
+        let mut bytes = noise.to_vec();
+        bytes.extend(answer(Framing::Raw, p, map([])));
+        Does::Raw(bytes)
+    });
+    client.ask(&Request::reset()).await.unwrap();
+    assert_eq!(count(&heard, 0, 5), 1, "found in what had arrived, not by asking again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_takes_no_bytes_ends_in_time() {
+    let (mut client, _) = reader(|_| Does::Hangs);
+    let began = Instant::now();
+    let error = client.ask(&Request::datetime()).await.unwrap_err();
+    assert!(matches!(error.kind, DriverErrorKind::NoAnswer { .. }) && began.elapsed() <= WRITE, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_the_buffers_is_not_sent() {
+    let write = Request::setting_write("net/name", vec![0; DEFAULT_BUFFER]);
+    let (mut client, heard) = client(Framing::Console, Intent::Effect, |p| match p.command {
+        6 => Does::Says(map([("buf_size", 1_024.into())])),
+        _ => Does::Says(map([])),
+    });
+    let error = client.ask(&write).await.unwrap_err();
+    assert!(matches!(error.kind, DriverErrorKind::Profile(_)) && count(&heard, 3, 0) == 0, "{error}");
+    client.buffers().await.unwrap();
+    client.ask(&write).await.unwrap();
 }

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::client::{Client, is_passing};
 use super::packet::{get, get_flag, get_text, get_uint};
-use super::request::Request;
+use super::request::{Request, group};
 use super::upload::{Between, upload};
 
 /// The characteristic that carries SMP (Zephyr `smp_transport.rst`, "Bluetooth Low Energy").
@@ -206,6 +206,23 @@ impl SmpDevice {
         }
     }
 
+    // Told before the slot is erased, where the device tells at all.
+    async fn fits(&mut self, image: ImageId, length: u64) -> Result<(), DriverError> {
+        let request = Request::slot_info();
+        let body = match self.client.ask(&request).await {
+            Ok(body) => body,
+            Err(error) if error.leaves_doubt() || is_passing(&error) => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        match largest_image(&body, image) {
+            Some(most) if length > most => {
+                let meaning = format!("the image has {length} bytes, the slot takes {most}");
+                Err(DriverError::new(request.name, DriverErrorKind::Refused { group: group::IMAGE, code: 30, meaning }))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn tell(&mut self, request: &Request) -> Result<(), DriverError> {
         self.client.ask(request).await.map(drop)
     }
@@ -242,6 +259,14 @@ fn boot_mode(number: Option<u64>) -> BootMode {
         Some(9) => BootMode::SwapUsingOffset,
         _ => BootMode::Unknown,
     }
+}
+
+// What the device says that an image may be, else the size of its largest slot.
+fn largest_image(slot_info: &Cbor, image: ImageId) -> Option<u64> {
+    let images = get(slot_info, "images")?.as_array()?;
+    let entry = images.iter().find(|i| get_uint(i, "image").unwrap_or(0) == u64::from(image.0))?;
+    let sizes = || get(entry, "slots")?.as_array()?.iter().filter_map(|s| get_uint(s, "size")).max();
+    get_uint(entry, "max_image_size").or_else(sizes)
 }
 
 fn slot(entry: &Cbor) -> Option<SlotState> {
@@ -339,9 +364,18 @@ impl Change for SmpDevice {
     }
 
     async fn erase(&mut self, image: ImageId) -> Result<(), DriverError> {
-        let none =
-            || DriverError::new("image erase", DriverErrorKind::Profile("the device lists no spare slot".into()));
-        let spare = self.images().await?.spare(image).map(|s| s.slot).ok_or_else(none)?;
+        let refuse = |why: &str| Err(DriverError::new("image erase", DriverErrorKind::Profile(why.into())));
+        let images = self.images().await?;
+        // Without a running slot in the list none of the others is known to be spare.
+        let spare = match (images.active(image), images.spare(image)) {
+            (Some(running), Some(spare)) if spare.slot != running.slot => spare,
+            _ => return refuse("the device lists no running and no spare slot beside it"),
+        };
+        // During a test the way back lies there.
+        if spare.pending || spare.confirmed {
+            return refuse("the image in the spare slot is pending or confirmed");
+        }
+        let spare = spare.slot;
         let request = Request::image_erase(spare.saturating_add(image.0.saturating_mul(2)));
         self.client.ask_within(&request, self.profile.timing.erase()).await.map(drop)
     }
@@ -352,6 +386,7 @@ impl Change for SmpDevice {
         source: &dyn ImageSource,
         control: &dyn Control,
     ) -> Result<Uploaded, DriverError> {
+        self.fits(image, source.len()).await?;
         let reader = Reader { profile: &self.profile, usb_serial: self.usb_serial.as_ref() };
         upload(&mut self.client, image, source, control, &self.profile.timing, &mut (reader, control)).await
     }

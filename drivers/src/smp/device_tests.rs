@@ -43,6 +43,10 @@ class = "security"
 type = "bool"
 writable = true
 [[settings]]
+key = "net/name"
+class = "security"
+type = "text"
+[[settings]]
 key = "alarm/high"
 class = "alarm"
 type = "u16"
@@ -200,6 +204,23 @@ async fn the_stricter_of_bootloader_and_profile_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_downgrade_counts_as_prevented_when_either_says_so_and_silence_leaves_the_profile() {
+    for (declared, told, expected) in
+        [(false, None, false), (true, None, true), (true, Some(false), true), (false, Some(true), true)]
+    {
+        let text = PROFILE.replace("[readiness]", &format!("downgrade-prevention = {declared}\n[readiness]"));
+        let mut rig = rig(&text, None);
+        with_images(&rig);
+        rig.says(0, 8, "", map([("bootloader", "MCUboot".into())]));
+        let mut entries = vec![(Value_::from("mode"), Value_::from(3))];
+        entries.extend(told.map(|t| ("no-downgrade".into(), t.into())));
+        rig.says(0, 8, "mode", Value_::Map(entries));
+        let read = rig.device.images().await.unwrap().bootloader;
+        assert_eq!(read.downgrade_prevention, Some(expected), "{declared} {told:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_that_is_none_is_not_an_empty_one() {
     for body in [map([]), map([("images", 5.into())]), map([("images", Value_::Array(vec![map([])]))])] {
         let mut rig = rig(PROFILE, None);
@@ -214,15 +235,20 @@ async fn a_list_that_is_none_is_not_an_empty_one() {
 async fn only_what_the_profile_allows_is_written() {
     let mut rig = rig(PROFILE, None);
     let text = |t: &str| Value::Text(t.into());
-    for (key, value) in [
-        ("alarm/high", Value::Int(5)),
-        ("auth/pin", text("1234")),
-        ("id/serial", text("other")),
-        ("not/there", Value::Bool(true)),
-        ("net/telnet", Value::Int(300)),
-    ] {
-        let error = rig.device.set(&key.into(), &value).await.unwrap_err();
-        assert!(matches!(error.kind, DriverErrorKind::Profile(_)), "{key}: {error}");
+    // No file can say that all of them are writable; the driver does not rely on it.
+    assert!(rig.device.set(&"net/name".into(), &text("x")).await.is_err());
+    for all_writable in [false, true] {
+        rig.device.profile.settings.iter_mut().for_each(|s| s.writable |= all_writable);
+        for (key, value) in [
+            ("alarm/high", Value::Int(5)),
+            ("auth/pin", text("1234")),
+            ("id/serial", text("other")),
+            ("not/there", Value::Bool(true)),
+            ("net/telnet", Value::Int(300)),
+        ] {
+            let error = rig.device.set(&key.into(), &value).await.unwrap_err();
+            assert!(matches!(error.kind, DriverErrorKind::Profile(_)), "{key}: {error}");
+        }
     }
     assert_eq!(rig.effects(), 0);
     rig.says(3, 0, "net/telnet", map([]));
@@ -242,6 +268,93 @@ async fn erasing_takes_the_spare_slot_of_the_list_and_never_guesses() {
     rig.device.erase(ImageId(0)).await.unwrap();
     let heard = rig.heard.lock().unwrap();
     assert_eq!(get_uint(&heard.iter().rev().find(|p| p.command == 5).unwrap().body, "slot"), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_runs_or_holds_the_way_back_is_never_erased() {
+    let flagged = |flag: &str| {
+        let mut spare = entry(1, false);
+        spare.as_map_mut().unwrap().retain(|(k, _)| k.as_text() != Some(flag));
+        spare.as_map_mut().unwrap().push((flag.into(), true.into()));
+        spare
+    };
+    let lists = [
+        vec![entry(0, false), entry(1, false)],
+        vec![entry(0, true), flagged("confirmed")],
+        vec![entry(0, true), flagged("pending")],
+        vec![entry(0, true), entry(0, false)],
+        vec![],
+    ];
+    for list in lists {
+        let mut rig = rig(PROFILE, None);
+        rig.says(1, 0, "", map([("images", Value_::Array(list.clone()))]));
+        rig.says(1, 5, "", map([]));
+        assert!(rig.device.erase(ImageId(0)).await.is_err(), "{list:?}");
+        assert_eq!(rig.effects(), 0);
+    }
+}
+
+struct Zeros(u64);
+
+impl ImageSource for Zeros {
+    fn len(&self) -> u64 {
+        self.0
+    }
+
+    fn sha256(&self) -> [u8; 32] {
+        [0; 32]
+    }
+
+    fn read_at(&self, _: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        buf.fill(0);
+        Ok(())
+    }
+}
+
+struct Hand;
+
+impl Control for Hand {
+    fn progress(&self, _: u64, _: u64) {}
+
+    fn stopped(&self) -> bool {
+        false
+    }
+
+    fn sample_every(&self) -> Option<std::time::Duration> {
+        None
+    }
+
+    fn sampled(&self, _: Result<Readiness, DriverError>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_does_not_fit_is_refused_before_the_slot_is_erased() {
+    let slots = Value_::Array([900, 1_000].map(|n| map([("slot", 0.into()), ("size", n.into())])).into());
+    let sized = |most: Option<u16>| {
+        let mut entries = vec![(Value_::from("image"), Value_::from(0)), ("slots".into(), slots.clone())];
+        entries.extend(most.map(|n| ("max_image_size".into(), n.into())));
+        map([("images", Value_::Array(vec![Value_::Map(entries)]))])
+    };
+    for (told, most) in [(None, 1_000), (Some(800), 800)] {
+        let mut rig = rig(PROFILE, None);
+        rig.says(1, 6, "", sized(told));
+        let error = rig.device.upload(ImageId(0), &Zeros(most + 1), &Hand).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("the slot takes {most}")), "{error}");
+        assert_eq!(rig.effects(), 0);
+        rig.says(1, 1, "", map([("off", most.into())]));
+        assert_eq!(rig.device.upload(ImageId(0), &Zeros(most), &Hand).await.unwrap(), Uploaded::Complete);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_does_not_tell_its_slots_gets_the_image_and_a_busy_one_does_not() {
+    let mut rig = rig(PROFILE, None);
+    rig.says(1, 1, "", map([("off", 10.into())]));
+    assert_eq!(rig.device.upload(ImageId(0), &Zeros(10), &Hand).await.unwrap(), Uploaded::Complete);
+    let before = rig.effects();
+    rig.says(1, 6, "", map([("rc", 10.into())]));
+    assert!(rig.device.upload(ImageId(0), &Zeros(10), &Hand).await.is_err());
+    assert_eq!(rig.effects(), before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use ciborium::Value;
 
 use super::console;
-use super::packet::{Op, Packet, map};
+use super::packet::{Op, Packet, Version, map};
 
 /// What a peer does with one request.
 pub enum Does {
@@ -17,6 +17,8 @@ pub enum Does {
     Says(Value),
     /// Keeps silent.
     Nothing,
+    /// Takes no more bytes.
+    Hangs,
     /// Puts exactly these bytes on the wire.
     Raw(Vec<u8>),
 }
@@ -26,6 +28,7 @@ type Script = Box<dyn FnMut(&Packet) -> Does + Send>;
 /// One end of a wire without a wire.
 pub struct Peer {
     framing: Framing,
+    knows: Version,
     decoder: console::Decoder,
     script: Script,
     waiting: VecDeque<Vec<u8>>,
@@ -41,9 +44,25 @@ impl Peer {
         Self::link_after(framing, Vec::new(), script)
     }
 
+    /// A peer that keeps silent about version 2, its echo too.
+    pub fn link_of_version_one(
+        script: impl FnMut(&Packet) -> Does + Send + 'static,
+    ) -> (Box<dyn Transport>, Arc<Mutex<Vec<Packet>>>) {
+        Self::make(Framing::Console, Version::V1, Vec::new(), script)
+    }
+
     /// The same with bytes that are already on their way.
     pub fn link_after(
         framing: Framing,
+        before: Vec<u8>,
+        script: impl FnMut(&Packet) -> Does + Send + 'static,
+    ) -> (Box<dyn Transport>, Arc<Mutex<Vec<Packet>>>) {
+        Self::make(framing, Version::V2, before, script)
+    }
+
+    fn make(
+        framing: Framing,
+        knows: Version,
         before: Vec<u8>,
         script: impl FnMut(&Packet) -> Does + Send + 'static,
     ) -> (Box<dyn Transport>, Arc<Mutex<Vec<Packet>>>) {
@@ -51,6 +70,7 @@ impl Peer {
         let waiting = if before.is_empty() { VecDeque::new() } else { [before].into() };
         let peer = Self {
             framing,
+            knows,
             decoder: console::Decoder::default(),
             script: Box::new(script),
             waiting,
@@ -87,6 +107,7 @@ impl Transport for Peer {
             let packet = Packet::decode(&packet).unwrap();
             self.heard.lock().unwrap().push(packet.clone());
             let does = match echo(&packet) {
+                _ if packet.version == Version::V2 && self.knows == Version::V1 => Does::Nothing,
                 Some(body) => Does::Says(body),
                 None => (self.script)(&packet),
             };
@@ -94,6 +115,7 @@ impl Transport for Peer {
                 Does::Says(body) => self.waiting.push_back(answer(self.framing, &packet, body)),
                 Does::Raw(bytes) => self.waiting.push_back(bytes),
                 Does::Nothing => {}
+                Does::Hangs => std::future::pending().await,
             }
         }
         Ok(())

@@ -85,6 +85,11 @@ impl Request {
         Self::ask("image list", group::IMAGE, 0, map([]))
     }
 
+    /// Asks for the sizes of the slots.
+    pub fn slot_info() -> Self {
+        Self::ask("slot info", group::IMAGE, 6, map([]))
+    }
+
     /// Marks an image for one test boot.
     pub fn image_test(hash: &ImageHash) -> Self {
         let body = map([("hash", Value::Bytes(hash.as_bytes().to_vec())), ("confirm", false.into())]);

@@ -75,6 +75,7 @@ struct InFlight {
     end: u64,
     first: bool,
     overtaken: bool,
+    within: Duration,
     deadline: Instant,
 }
 
@@ -92,6 +93,7 @@ struct Sending<'a> {
     furthest: u64,
     stuck: u32,
     silent: u32,
+    waited: Duration,
     complete: Option<bool>,
 }
 
@@ -108,6 +110,7 @@ impl<'a> Sending<'a> {
             furthest: 0,
             stuck: 0,
             silent: 0,
+            waited: Duration::ZERO,
             complete: None,
         }
     }
@@ -125,7 +128,7 @@ impl<'a> Sending<'a> {
             let sequence = client.post(&request).await?;
             let deadline = Instant::now() + within;
             self.next += length;
-            self.flying.push_back(InFlight { sequence, end: self.next, first, overtaken: false, deadline });
+            self.flying.push_back(InFlight { sequence, end: self.next, first, overtaken: false, within, deadline });
         }
         Ok(())
     }
@@ -144,7 +147,7 @@ impl<'a> Sending<'a> {
     async fn answered(&mut self, answer: Posted) -> Result<(), DriverError> {
         let Some(at) = self.flying.iter().position(|f| f.sequence == answer.sequence) else { return Ok(()) };
         let Some(piece) = self.flying.remove(at) else { return Ok(()) };
-        self.silent = 0;
+        (self.silent, self.waited) = (0, Duration::ZERO);
         let body = match answer.body {
             Ok(body) => body,
             Err(error) if is_out_of_memory(&error) && self.stuck < STUCK => {
@@ -189,12 +192,10 @@ impl<'a> Sending<'a> {
     // No answer in time: a piece or an answer was lost, or the device is gone.
     fn lost(&mut self) -> Result<(), DriverError> {
         self.silent += 1;
+        self.waited += self.flying.front().map_or(Duration::ZERO, |f| f.within);
         if self.silent >= SILENT {
-            let waited = self.line.timing.answer() * self.silent;
-            return Err(DriverError::new(
-                format!("image upload at {}", self.held),
-                DriverErrorKind::NoAnswer { waited },
-            ));
+            let kind = DriverErrorKind::NoAnswer { waited: self.waited };
+            return Err(DriverError::new(format!("image upload at {}", self.held), kind));
         }
         self.narrow();
         self.flying.clear();

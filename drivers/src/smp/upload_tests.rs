@@ -156,3 +156,63 @@ async fn a_device_out_of_memory_is_given_time() {
     assert_eq!(send(link, &image()).await.unwrap(), Uploaded::Complete);
     assert_eq!(*area.lock().unwrap(), image());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_device_is_given_the_time_of_an_erase_whenever_the_image_begins() {
+    let (link, _) = device(|_, _| Some(Does::Nothing));
+    let error = send(link, &image()).await.unwrap_err();
+    assert_eq!(error.kind, DriverErrorKind::NoAnswer { waited: Duration::from_secs(90) });
+    let mut forgot = false;
+    let (link, _) = device(move |area, off| {
+        forgot |= off > 1_000;
+        if forgot {
+            area.clear();
+            return (off == 0).then_some(Does::Nothing);
+        }
+        None
+    });
+    let error = send(link, &image()).await.unwrap_err();
+    assert_eq!(error.kind, DriverErrorKind::NoAnswer { waited: Duration::from_secs(90) }, "forgotten in the middle");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_upload_is_resumed_by_its_hash_over_the_next_link() {
+    let (link, area) = device(|_, off| (off > 2_000).then_some(Does::Nothing));
+    assert!(send(link, &image()).await.unwrap_err().leaves_doubt());
+    let held = area.lock().unwrap().len();
+    assert!(held > 2_000);
+
+    let kept = area.clone();
+    let (link, heard) = Peer::link(Framing::Console, move |p: &Packet| {
+        let mut area = kept.lock().unwrap();
+        match (p.group, p.command, get(&p.body, "sha").and_then(ciborium::Value::as_bytes)) {
+            (1, 1, Some(sha)) if *sha == [7; 32] && get_uint(&p.body, "len") == Some(5_000) => {}
+            (1, 1, None) => area.extend(get(&p.body, "data").and_then(ciborium::Value::as_bytes).unwrap()),
+            (1, 1, Some(_)) => area.clear(),
+            _ => return Does::Says(map([("rc", 8.into())])),
+        }
+        Does::Says(map([("off", (area.len() as u64).into())]))
+    });
+    assert_eq!(send(link, &image()).await.unwrap(), Uploaded::Complete);
+    assert_eq!(*area.lock().unwrap(), image());
+    let offsets: Vec<u64> = heard.lock().unwrap().iter().filter_map(|p| get_uint(&p.body, "off")).collect();
+    assert_eq!(offsets[..2], [0, held as u64], "nothing that it held was sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_device_without_parameters_gets_one_small_piece_at_a_time() {
+    let area = Arc::new(Mutex::new(Vec::<u8>::new()));
+    let kept = area.clone();
+    let (link, heard) = Peer::link_of_version_one(move |p: &Packet| match (p.group, p.command) {
+        (1, 1) => {
+            let mut area = kept.lock().unwrap();
+            area.extend(get(&p.body, "data").and_then(ciborium::Value::as_bytes).unwrap());
+            Does::Says(map([("rc", 0.into()), ("off", (area.len() as u64).into())]))
+        }
+        _ => Does::Says(map([("rc", 8.into())])),
+    });
+    assert_eq!(send(link, &image()).await.unwrap(), Uploaded::Complete);
+    assert_eq!(*area.lock().unwrap(), image());
+    let heard = heard.lock().unwrap();
+    assert!(heard.iter().all(|p| p.encode().unwrap().len() <= 380), "no packet above the usual buffer");
+}
