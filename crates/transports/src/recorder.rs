@@ -31,6 +31,9 @@ pub struct Line {
     pub ms: u64,
     /// Counts the links that were opened, from 1: a device that restarts comes back on another.
     pub link: u32,
+    /// The characteristic, in hex; a serial line has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub characteristic: Option<String>,
     /// What happened.
     #[serde(flatten)]
     pub what: What,
@@ -40,20 +43,20 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
-    /// The link was opened at this address.
-    Opened(String),
+    /// The link was opened.
+    Opened {
+        /// Where.
+        address: String,
+        /// Bytes that one write may carry.
+        max_write: usize,
+    },
     /// The laptop sent these bytes, in hex.
     Laptop(String),
     /// The device sent these bytes, in hex.
     Device(String),
-    /// The laptop read a characteristic.
-    Read {
-        /// Which.
-        from: String,
-        /// Its value, in hex.
-        hex: String,
-    },
-    /// The link failed like this.
+    /// The laptop read a characteristic and got this, in hex.
+    Read(String),
+    /// Opening, sending, receiving or reading failed like this.
     Failed(String),
     /// The link was closed.
     Closed,
@@ -92,30 +95,21 @@ impl Bus for Recorder {
     }
 
     async fn open(&self, at: &Sighting, line: &LineSettings) -> Result<Box<dyn Transport>, LinkError> {
-        let link = self.inner.open(at, line).await?;
         let number = self.links.fetch_add(1, Ordering::Relaxed) + 1;
-        let recording = Recording { link, number, recorder: self.clone() };
-        recording.write_down(What::Opened(at.address.to_string()));
-        Ok(Box::new(recording))
+        let opened = self.inner.open(at, line).await;
+        let link = opened.inspect_err(|e| self.write_down(number, None, What::Failed(e.kind.to_string())))?;
+        let opened = What::Opened { address: at.address.to_string(), max_write: link.max_write() };
+        self.write_down(number, None, opened);
+        Ok(Box::new(Recording { link, number, recorder: self.clone() }))
     }
 }
 
-struct Recording {
-    link: Box<dyn Transport>,
-    number: u32,
-    recorder: Recorder,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-impl Recording {
+impl Recorder {
     // Flushed at once: the last line before a crash is the one that is wanted.
-    fn write_down(&self, what: What) {
-        let ms = self.recorder.clock.now().since(&self.recorder.begun).as_millis();
-        let line = Line { ms: u64::try_from(ms).unwrap_or(u64::MAX), link: self.number, what };
-        let mut out = self.recorder.out.lock().unwrap_or_else(PoisonError::into_inner);
+    fn write_down(&self, link: u32, endpoint: Option<Endpoint>, what: What) {
+        let ms = u64::try_from(self.clock.now().since(&self.begun).as_millis()).unwrap_or(u64::MAX);
+        let line = Line { ms, link, characteristic: endpoint.and_then(characteristic), what };
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let written = serde_json::to_string(&line)
             .map_err(std::io::Error::from)
             .and_then(|text| writeln!(out, "{text}"))
@@ -126,9 +120,38 @@ impl Recording {
     }
 }
 
+struct Recording {
+    link: Box<dyn Transport>,
+    number: u32,
+    recorder: Recorder,
+}
+
+/// Writes bytes as they stand in a recording.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Writes an endpoint as it stands in a recording.
+pub(crate) fn characteristic(endpoint: Endpoint) -> Option<String> {
+    match endpoint {
+        Endpoint::Stream => None,
+        Endpoint::Characteristic(uuid) => Some(format!("{uuid:032x}")),
+    }
+}
+
+impl Recording {
+    fn write_down(&self, endpoint: Endpoint, what: What) {
+        self.recorder.write_down(self.number, Some(endpoint), what);
+    }
+
+    fn failed(&self, endpoint: Option<Endpoint>, error: &LinkError) {
+        self.recorder.write_down(self.number, endpoint, What::Failed(error.kind.to_string()));
+    }
+}
+
 impl Drop for Recording {
     fn drop(&mut self) {
-        self.write_down(What::Closed);
+        self.recorder.write_down(self.number, None, What::Closed);
     }
 }
 
@@ -136,31 +159,24 @@ impl Drop for Recording {
 impl Transport for Recording {
     async fn write(&mut self, to: Endpoint, bytes: &[u8]) -> Result<(), LinkError> {
         // Before it is sent: what a device was told must not be missing when the write hangs.
-        self.write_down(What::Laptop(hex(bytes)));
-        self.link.write(to, bytes).await.inspect_err(|e| self.write_down(What::Failed(e.to_string())))
+        self.write_down(to, What::Laptop(hex(bytes)));
+        self.link.write(to, bytes).await.inspect_err(|e| self.failed(Some(to), e))
     }
 
     async fn receive(&mut self) -> Result<Inbound, LinkError> {
-        match self.link.receive().await {
-            Ok(inbound) => {
-                self.write_down(What::Device(hex(&inbound.bytes)));
-                Ok(inbound)
-            }
-            Err(error) => {
-                self.write_down(What::Failed(error.to_string()));
-                Err(error)
-            }
-        }
+        let inbound = self.link.receive().await.inspect_err(|e| self.failed(None, e))?;
+        self.write_down(inbound.from, What::Device(hex(&inbound.bytes)));
+        Ok(inbound)
     }
 
     async fn read(&mut self, from: Endpoint) -> Result<Vec<u8>, LinkError> {
-        let value = self.link.read(from).await?;
-        self.write_down(What::Read { from: format!("{from:?}"), hex: hex(&value) });
+        let value = self.link.read(from).await.inspect_err(|e| self.failed(Some(from), e))?;
+        self.write_down(from, What::Read(hex(&value)));
         Ok(value)
     }
 
     async fn subscribe(&mut self, to: Endpoint) -> Result<(), LinkError> {
-        self.link.subscribe(to).await
+        self.link.subscribe(to).await.inspect_err(|e| self.failed(Some(to), e))
     }
 
     fn max_write(&self) -> usize {
@@ -175,6 +191,7 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::serial::SerialBus;
     use aseptic_device::Address;
+    use aseptic_device::link::LinkErrorKind;
     use nix::pty::openpty;
 
     #[tokio::test]
@@ -193,14 +210,17 @@ mod tests {
         link.receive().await.unwrap();
         drop(link);
         drop(recorder.open(&at, &LineSettings::default()).await.unwrap());
+        let nowhere = Sighting { address: Address::Port("/nowhere/tty".into()), ..at };
+        assert!(recorder.open(&nowhere, &LineSettings::default()).await.is_err());
         let text = std::fs::read_to_string(file.path()).unwrap();
         let (head, lines) = text.split_once('\n').unwrap();
         assert_eq!(serde_json::from_str::<Head>(head).unwrap().schema, SCHEMA);
         let told: Vec<(u32, What)> =
             lines.lines().map(|l| serde_json::from_str::<Line>(l).unwrap()).map(|l| (l.link, l.what)).collect();
-        let opened = What::Opened(address.to_string());
+        let opened = What::Opened { address: address.to_string(), max_write: 4_096 };
         let first = [opened.clone(), What::Laptop("61736b".into()), What::Device("616e73776572".into()), What::Closed];
-        let all = first.map(|w| (1, w)).into_iter().chain([(2, opened), (2, What::Closed)]);
+        let failed = What::Failed(LinkErrorKind::NotFound.to_string());
+        let all = first.map(|w| (1, w)).into_iter().chain([(2, opened), (2, What::Closed), (3, failed)]);
         assert_eq!(told, all.collect::<Vec<_>>());
     }
 }

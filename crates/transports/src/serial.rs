@@ -148,18 +148,24 @@ fn open_port(port: &str, line: &LineSettings) -> Result<SerialStream, tokio_seri
     // A link is resolved first, so that the port's own name is locked and asked.
     let resolved = fs::canonicalize(port)?;
     let mut stream = tokio_serial::new(resolved.to_string_lossy(), line.baud).parity(parity).open_native_async()?;
-    // A pty has no such lines and says so; a port that cannot be kept from restarting a device is not used.
-    let lines = !resolved.starts_with("/dev/pts");
     #[cfg(unix)]
     {
         stream.set_exclusive(true)?;
         keep_lines_on_close(&stream)?;
     }
-    if lines {
-        stream.write_data_terminal_ready(line.dtr)?;
-        stream.write_request_to_send(line.rts)?;
-    }
+    where_it_has_lines(stream.write_data_terminal_ready(line.dtr))?;
+    where_it_has_lines(stream.write_request_to_send(line.rts))?;
     Ok(stream)
+}
+
+// A pty has no such lines and says so. A port that has them and cannot be kept from restarting a device is not used.
+fn where_it_has_lines(set: Result<(), tokio_serial::Error>) -> Result<(), tokio_serial::Error> {
+    match set {
+        // The serial library passes the number on in words only.
+        #[cfg(unix)]
+        Err(error) if error.to_string() == nix::errno::Errno::ENOTTY.desc() => Ok(()),
+        other => other,
+    }
 }
 
 // Without HUPCL closing the port does not drop DTR, which would restart some devices.

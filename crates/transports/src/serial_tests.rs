@@ -86,3 +86,18 @@ async fn a_simulated_ward_appears_and_disappears_and_is_marked() {
     std::fs::remove_file(&port).unwrap();
     assert_eq!(watch.next().await, Some(SightingEvent::Gone(Address::Port(port.to_string_lossy().into_owned()))));
 }
+
+#[test]
+fn a_line_that_cannot_be_set_is_told_unless_the_port_has_none() {
+    use nix::errno::Errno;
+    assert!(where_it_has_lines(Ok(())).is_ok());
+    let (_master, _slave, path) = pty();
+    let mut pty = tokio_serial::new(path, 9_600).open().unwrap();
+    let none = pty.write_data_terminal_ready(true);
+    assert!(none.is_err() && where_it_has_lines(none).is_ok());
+    for errno in [Errno::EIO, Errno::EPERM, Errno::EACCES, Errno::EINVAL] {
+        let words = errno.desc();
+        let error = tokio_serial::Error::new(tokio_serial::ErrorKind::Unknown, words);
+        assert_eq!(where_it_has_lines(Err(error)).unwrap_err().to_string(), words);
+    }
+}
