@@ -9,6 +9,7 @@ use crate::identity::{Identity, Sighting};
 use crate::image::{ImageHash, ImageId, Images};
 use crate::link::{LinkError, Transport};
 use crate::profile::Profile;
+use crate::radio::Posture;
 use crate::setting::{ConfigSnapshot, SettingKey, Value};
 
 /// A reading of something that decides whether a device may be touched.
@@ -58,6 +59,8 @@ pub trait Inspect: Send {
     async fn images(&mut self) -> Result<Images, DriverError>;
     /// Runs the profile's read-only checks.
     async fn checks(&mut self) -> Result<Vec<CheckResult>, DriverError>;
+    /// Reads what a radio link shows of the device's hardening; `None` on a wire. Asked last: it also tells whether the reading made keys.
+    async fn posture(&mut self) -> Result<Option<Posture>, DriverError>;
 }
 
 /// What a device may be told. Only the plan runner calls these.

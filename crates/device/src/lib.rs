@@ -7,7 +7,9 @@ pub mod driver;
 pub mod identity;
 pub mod image;
 pub mod link;
+mod privacy;
 pub mod profile;
+pub mod radio;
 pub mod session;
 pub mod setting;
 pub mod text;
@@ -18,6 +20,7 @@ pub use identity::{Address, DeviceId, Identity, RadioIdentity, Sighting, Sightin
 pub use image::{BootMode, Bootloader, FirmwareVersion, ImageHash, ImageId, Images, SlotState, VersionScheme};
 pub use link::{Bus, Endpoint, Inbound, Intent, LineSettings, LinkError, LinkErrorKind, Transport};
 pub use profile::Profile;
+pub use radio::{AddressKind, Bond, Posture, RadioLink, Told};
 pub use session::{Changing, Inspecting, Reach, Session, SessionError};
 pub use setting::{ConfigSnapshot, SettingClass, SettingKey, Value};
 pub use text::DeviceText;

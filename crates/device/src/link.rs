@@ -7,6 +7,7 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{Address, Sighting, SightingEvent};
+use crate::radio::RadioLink;
 
 /// Where bytes go on a link: the one stream of a serial line, or a GATT characteristic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,16 +43,30 @@ pub enum Intent {
 /// `receive` is cancel-safe: dropping the future loses no byte. Subscribe before the first write.
 #[async_trait]
 pub trait Transport: Send {
+    /// Returns where the other end is.
+    fn address(&self) -> &Address;
     /// Sends all of `bytes`; returns once the operating system has taken them.
     async fn write(&mut self, to: Endpoint, bytes: &[u8]) -> Result<(), LinkError>;
     /// Waits for the next bytes. There is no deadline here; the caller brings one.
     async fn receive(&mut self) -> Result<Inbound, LinkError>;
-    /// Reads the value of a characteristic; a stream has none.
-    async fn read(&mut self, from: Endpoint) -> Result<Vec<u8>, LinkError>;
-    /// Asks for the bytes of an endpoint; a stream needs no asking.
-    async fn subscribe(&mut self, to: Endpoint) -> Result<(), LinkError>;
     /// Returns the most bytes that one write may carry without being split by the wire.
     fn max_write(&self) -> usize;
+    /// Asks for the bytes of an endpoint; a stream needs no asking.
+    async fn subscribe(&mut self, _to: Endpoint) -> Result<(), LinkError> {
+        Ok(())
+    }
+    /// Reads the value of a characteristic; a stream has none.
+    async fn read(&mut self, _from: Endpoint) -> Result<Vec<u8>, LinkError> {
+        Err(LinkError { address: self.address().clone(), kind: LinkErrorKind::Unsupported("reading a characteristic") })
+    }
+    /// Returns what the platform tells of a radio link; `None` on a wire. Keys that came about by themselves are removed here.
+    async fn radio(&mut self) -> Result<Option<RadioLink>, LinkError> {
+        Ok(None)
+    }
+    /// Pairs with the passkey that the device shows; the keys are removed when the link is dropped. Nothing else ever pairs.
+    async fn pair(&mut self, _passkey: u32) -> Result<(), LinkError> {
+        Err(LinkError { address: self.address().clone(), kind: LinkErrorKind::Unsupported("pairing") })
+    }
 }
 
 /// How a serial line is set before the first byte.
@@ -117,6 +132,8 @@ pub enum LinkErrorKind {
     NoPermission,
     /// The other side went away while the link was open.
     Gone,
+    /// The device answers only laptops that it is paired with.
+    NotPaired,
     /// The line or adapter cannot do what was asked.
     Unsupported(&'static str),
     /// The operating system reported something else.
@@ -130,6 +147,7 @@ impl fmt::Display for LinkErrorKind {
             Self::Busy => f.write_str("port held by another program"),
             Self::NoPermission => f.write_str("no permission to open the port"),
             Self::Gone => f.write_str("link lost"),
+            Self::NotPaired => f.write_str("it answers only laptops that it is paired with"),
             Self::Unsupported(what) => write!(f, "{what} is not supported"),
             Self::Io(what) => write!(f, "input/output error ({what})"),
         }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::{Sighting, UsbIdentity};
 use crate::image::{BootMode, VersionScheme};
 use crate::link::LineSettings;
+use crate::radio::PnpId;
 use crate::setting::{SettingClass, SettingKey, Value, ValueType};
 
 pub use problem::{ProfileError, ProfileProblem};
@@ -48,6 +49,9 @@ pub struct Profile {
     /// Serial line and framing.
     #[serde(default)]
     pub serial: SerialLine,
+    /// What its radio should show.
+    #[serde(default)]
+    pub radio: Radio,
     /// Where identifiers are read.
     pub identity: IdentitySources,
     /// How versions read and what the bootloader does.
@@ -72,6 +76,8 @@ pub struct Profile {
 pub enum Protocol {
     /// MCUmgr Simple Management Protocol.
     Smp,
+    /// Bluetooth SIG services only: such a device can be identified and assessed, never changed.
+    Gatt,
 }
 
 /// A USB identity.
@@ -119,6 +125,32 @@ pub enum Framing {
     Console,
     /// Packets as they are.
     Raw,
+}
+
+/// What a model's radio should show.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Radio {
+    /// What a laptop must do before the device answers it.
+    #[serde(default)]
+    pub pairing: Pairing,
+    /// PnP ID of the model, for rule BLE-18.
+    #[serde(default)]
+    pub pnp: Option<PnpId>,
+    /// Hashes (0x2B2A, hex) of the attribute tables of approved firmware, for rule BLE-20.
+    #[serde(default)]
+    pub database_hashes: Vec<String>,
+}
+
+/// What a laptop must do before a device answers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pairing {
+    /// Nothing.
+    #[default]
+    None,
+    /// Pair with the passkey that the device shows. Never done to audit: only to plan and to change.
+    Passkey,
 }
 
 /// Where identifiers are read.

@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::privacy;
+
 /// Text from a device, at most [`DeviceText::MAX_CHARS`] characters, with control, ANSI and
-/// bidirectional characters escaped as `\u{…}`.
+/// bidirectional characters escaped as `\u{…}`, and `▮▮▮` for what looks like a patient's data.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct DeviceText(String);
@@ -27,7 +29,12 @@ impl DeviceText {
             }
             out.push_str(&piece);
         }
-        Self(out)
+        Self(privacy::mask(&out))
+    }
+
+    /// Returns whether it held what looks like a patient's data.
+    pub fn is_masked(&self) -> bool {
+        self.0.contains(privacy::MASK)
     }
 
     /// Makes harmless text of bytes that should be UTF-8.

@@ -175,6 +175,10 @@ impl Channel {
 
 #[async_trait]
 impl Transport for Channel {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
     async fn write(&mut self, _to: Endpoint, bytes: &[u8]) -> Result<(), LinkError> {
         self.to_device.send(bytes.to_vec()).await.map_err(|_| self.gone())
     }
@@ -182,14 +186,6 @@ impl Transport for Channel {
     async fn receive(&mut self) -> Result<Inbound, LinkError> {
         let bytes = self.from_device.recv().await.ok_or_else(|| self.gone())?;
         Ok(Inbound { from: Endpoint::Stream, bytes })
-    }
-
-    async fn read(&mut self, _from: Endpoint) -> Result<Vec<u8>, LinkError> {
-        Err(LinkError { address: self.address.clone(), kind: LinkErrorKind::Unsupported("reading a characteristic") })
-    }
-
-    async fn subscribe(&mut self, _to: Endpoint) -> Result<(), LinkError> {
-        Ok(())
     }
 
     fn max_write(&self) -> usize {

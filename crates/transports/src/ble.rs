@@ -330,6 +330,10 @@ impl BleTransport {
 
 #[async_trait]
 impl Transport for BleTransport {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
     async fn write(&mut self, to: Endpoint, bytes: &[u8]) -> Result<(), LinkError> {
         let characteristic = self.find(to)?;
         let written = self.peripheral.write(characteristic, bytes, WriteType::WithoutResponse).await;

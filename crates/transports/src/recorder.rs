@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aseptic_device::{
-    Bus, Clock, Endpoint, Inbound, LineSettings, LinkError, Moment, Sighting, SightingEvent, Transport,
+    Address, Bus, Clock, Endpoint, Inbound, LineSettings, LinkError, Moment, RadioLink, Sighting, SightingEvent,
+    Transport,
 };
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -56,7 +57,9 @@ pub enum What {
     Device(String),
     /// The laptop read a characteristic and got this, in hex.
     Read(String),
-    /// Opening, sending, receiving or reading failed like this.
+    /// What the platform told of the radio link.
+    Radio(Box<RadioLink>),
+    /// Opening, sending, receiving, reading or pairing failed like this.
     Failed(String),
     /// The link was closed.
     Closed,
@@ -157,6 +160,10 @@ impl Drop for Recording {
 
 #[async_trait]
 impl Transport for Recording {
+    fn address(&self) -> &Address {
+        self.link.address()
+    }
+
     async fn write(&mut self, to: Endpoint, bytes: &[u8]) -> Result<(), LinkError> {
         // Before it is sent: what a device was told must not be missing when the write hangs.
         self.write_down(to, What::Laptop(hex(bytes)));
@@ -181,6 +188,18 @@ impl Transport for Recording {
 
     fn max_write(&self) -> usize {
         self.link.max_write()
+    }
+
+    async fn radio(&mut self) -> Result<Option<RadioLink>, LinkError> {
+        let radio = self.link.radio().await.inspect_err(|e| self.failed(None, e))?;
+        if let Some(radio) = &radio {
+            self.recorder.write_down(self.number, None, What::Radio(Box::new(radio.clone())));
+        }
+        Ok(radio)
+    }
+
+    async fn pair(&mut self, passkey: u32) -> Result<(), LinkError> {
+        self.link.pair(passkey).await.inspect_err(|e| self.failed(None, e))
     }
 }
 

@@ -7,7 +7,9 @@ use std::io::{self, BufRead};
 use std::sync::{Mutex, PoisonError};
 
 use aseptic_device::link::LinkErrorKind;
-use aseptic_device::{Address, Bus, Endpoint, Inbound, LineSettings, LinkError, Sighting, SightingEvent, Transport};
+use aseptic_device::{
+    Address, Bus, Endpoint, Inbound, LineSettings, LinkError, RadioLink, Sighting, SightingEvent, Transport,
+};
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt as _};
 
@@ -109,6 +111,10 @@ impl Replayed {
 
 #[async_trait]
 impl Transport for Replayed {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
     async fn write(&mut self, to: Endpoint, bytes: &[u8]) -> Result<(), LinkError> {
         self.due_failure()?;
         match self.next_act(|w| matches!(w, What::Laptop(_))) {
@@ -132,7 +138,7 @@ impl Transport for Replayed {
                     .ok_or_else(|| self.error(otherwise("a line is damaged")))
             }
             // The device waits for the laptop.
-            Some((What::Laptop(_) | What::Read(_), _)) => std::future::pending().await,
+            Some((What::Laptop(_) | What::Read(_) | What::Radio(_), _)) => std::future::pending().await,
             _ => Err(self.error(LinkErrorKind::Gone)),
         }
     }
@@ -149,6 +155,17 @@ impl Transport for Replayed {
 
     async fn subscribe(&mut self, _to: Endpoint) -> Result<(), LinkError> {
         self.due_failure()
+    }
+
+    async fn radio(&mut self) -> Result<Option<RadioLink>, LinkError> {
+        self.due_failure()?;
+        match self.lines.iter().position(|l| matches!(l.what, What::Radio(_))) {
+            None => Ok(None),
+            Some(at) => match self.lines.remove(at) {
+                Some(Line { what: What::Radio(radio), .. }) => Ok(Some(*radio)),
+                _ => Ok(None),
+            },
+        }
     }
 
     fn max_write(&self) -> usize {

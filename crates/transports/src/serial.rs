@@ -228,6 +228,10 @@ impl SerialTransport {
 
 #[async_trait]
 impl Transport for SerialTransport {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
     async fn write(&mut self, _to: Endpoint, bytes: &[u8]) -> Result<(), LinkError> {
         self.stream.write_all(bytes).await.map_err(|e| self.error(&e))
     }
@@ -243,14 +247,6 @@ impl Transport for SerialTransport {
             }
             Err(e) => Err(self.error(&e)),
         }
-    }
-
-    async fn read(&mut self, _from: Endpoint) -> Result<Vec<u8>, LinkError> {
-        Err(LinkError { address: self.address.clone(), kind: LinkErrorKind::Unsupported("reading a characteristic") })
-    }
-
-    async fn subscribe(&mut self, _to: Endpoint) -> Result<(), LinkError> {
-        Ok(())
     }
 
     fn max_write(&self) -> usize {

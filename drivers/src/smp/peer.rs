@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use aseptic_device::profile::Framing;
-use aseptic_device::{Endpoint, Inbound, LinkError, Transport};
+use aseptic_device::{Address, Endpoint, Inbound, LinkError, Transport};
 use async_trait::async_trait;
 use ciborium::Value;
 
@@ -33,6 +33,7 @@ pub struct Peer {
     script: Script,
     waiting: VecDeque<Vec<u8>>,
     heard: Arc<Mutex<Vec<Packet>>>,
+    address: Address,
 }
 
 impl Peer {
@@ -75,6 +76,7 @@ impl Peer {
             script: Box::new(script),
             waiting,
             heard: heard.clone(),
+            address: Address::Port("peer".into()),
         };
         (Box::new(peer), heard)
     }
@@ -98,6 +100,10 @@ pub fn echo(request: &Packet) -> Option<Value> {
 
 #[async_trait]
 impl Transport for Peer {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
     async fn write(&mut self, _to: Endpoint, bytes: &[u8]) -> Result<(), LinkError> {
         let packets = match self.framing {
             Framing::Console => self.decoder.push(bytes),
@@ -126,14 +132,6 @@ impl Transport for Peer {
             Some(bytes) => Ok(Inbound { from: Endpoint::Stream, bytes }),
             None => std::future::pending().await,
         }
-    }
-
-    async fn read(&mut self, _from: Endpoint) -> Result<Vec<u8>, LinkError> {
-        unreachable!("a stream has no characteristics")
-    }
-
-    async fn subscribe(&mut self, _to: Endpoint) -> Result<(), LinkError> {
-        Ok(())
     }
 
     fn max_write(&self) -> usize {

@@ -28,6 +28,11 @@ pub enum ReadFrom {
     Dis(u16),
     /// The UDI for Medical Devices characteristic (0x2BFF).
     Udi,
+    /// Battery charge in percent (0x2A19, or as the platform tells it).
+    Battery,
+    /// IDD Status (0x2B21) as `therapy/operation`: `stop`, `pause`, `run` or `undetermined`; then `off`, `standby`,
+    /// `preparing`, `priming`, `waiting`, `ready` or `undetermined`. Idle is `stop/off` or `stop/standby`.
+    InsulinDelivery,
 }
 
 impl fmt::Display for ReadFrom {
@@ -39,6 +44,8 @@ impl fmt::Display for ReadFrom {
             Self::UsbSerial => f.write_str("USB serial number"),
             Self::Dis(uuid) => write!(f, "device information 0x{uuid:04X}"),
             Self::Udi => f.write_str("UDI characteristic"),
+            Self::Battery => f.write_str("battery level"),
+            Self::InsulinDelivery => f.write_str("insulin delivery status"),
         }
     }
 }
