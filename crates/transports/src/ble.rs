@@ -3,38 +3,51 @@
 //! One task an adapter keeps one event stream for its whole life; the library's panics end that task, not the program.
 //! Traps of the library are noted where they are met.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aseptic_device::link::LinkErrorKind;
 use aseptic_device::{
-    Address, Bus, DeviceText, Endpoint, Inbound, LineSettings, LinkError, RadioIdentity, Sighting, SightingEvent,
-    Transport,
+    Address, Bus, DeviceText, LineSettings, LinkError, RadioIdentity, Sighting, SightingEvent, Transport,
 };
 use async_trait::async_trait;
-use btleplug::api::{
-    Central as _, CentralEvent, CentralState, Characteristic, Manager as _, Peripheral as _, ScanFilter,
-    ValueNotification, WriteType,
-};
+use btleplug::api::{Central as _, CentralEvent, CentralState, Manager as _, Peripheral as _, ScanFilter};
 use btleplug::platform::{Adapter, Manager, Peripheral, PeripheralId};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout};
 
+#[cfg(target_os = "linux")]
+#[path = "ble/bluez.rs"]
+mod platform;
+#[cfg(not(target_os = "linux"))]
+#[path = "ble/elsewhere.rs"]
+mod platform;
+
+mod link;
+mod room;
+
+use link::{BleTransport, Connected, connect, contained, disconnect};
+use platform::{Platform, Removed};
+use room::{Place, Room};
+
 /// Who was not heard for so long is gone: the platform does not tell.
 const SILENCE: Duration = Duration::from_secs(20);
 /// Longest wait for a connection with its services.
 const CONNECT: Duration = Duration::from_secs(30);
+/// Longest wait for a place where the adapter seems full.
+const QUEUE: Duration = Duration::from_secs(60);
 /// Until the platform is asked again after it failed.
 const AGAIN: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_secs(1);
 /// Signal strength is told anew when it changed by so much, in dB.
 const RSSI_STEP: i16 = 8;
-/// What fits a write on any link.
-const SMALLEST_WRITE: usize = 20;
-/// Opcode and handle of a write.
-const WRITE_HEADER: usize = 3;
+
+/// A 16-bit UUID in the Bluetooth base UUID.
+pub(crate) fn sixteen(short: u16) -> u128 {
+    0x0000_0000_0000_1000_8000_0080_5f9b_34fb | u128::from(short) << 96
+}
 
 type Present = BTreeMap<Address, Sighting>;
 
@@ -48,6 +61,8 @@ struct Shared {
     present: watch::Sender<Present>,
     peers: Mutex<HashMap<Address, Peer>>,
     lost: broadcast::Sender<Address>,
+    platform: Mutex<Option<Platform>>,
+    rooms: Mutex<BTreeMap<String, Room>>,
     task: OnceLock<tokio::task::JoinHandle<()>>,
 }
 
@@ -56,6 +71,11 @@ struct Peer {
     peripheral: Peripheral,
     heard: Instant,
     open: bool,
+}
+
+enum Told {
+    Central(Adapter, String, CentralEvent),
+    Removed(Removed),
 }
 
 impl BleBus {
@@ -67,6 +87,8 @@ impl BleBus {
             present: watch::channel(Present::new()).0,
             peers: Mutex::default(),
             lost: broadcast::channel(64).0,
+            platform: Mutex::default(),
+            rooms: Mutex::default(),
             task: OnceLock::new(),
         }))
     }
@@ -106,29 +128,30 @@ async fn keep_scanning(shared: std::sync::Weak<Shared>) {
 // Returns when the platform no longer answers or no adapter is there.
 async fn scan(shared: std::sync::Weak<Shared>) -> Result<(), btleplug::Error> {
     let manager = Manager::new().await?;
-    let mut events = Vec::new();
+    let mut told: Vec<BoxStream<'static, Told>> = Vec::new();
+    // Before the scan: what answers with a wish to pair is rejected from the start.
+    if let Some(removals) = watch_platform(&shared).await {
+        told.push(removals.map(Told::Removed).boxed());
+    }
+    let mut adapters = 0;
     for adapter in manager.adapters().await? {
         let name = adapter.adapter_info().await?;
         let name = name.split_whitespace().next().unwrap_or("adapter").to_owned();
         let stream = adapter.events().await?;
         adapter.start_scan(ScanFilter::default()).await?;
-        for known in adapter.peripherals().await? {
-            let Some(shared) = shared.upgrade() else { return Ok(()) };
-            shared.heard(&adapter, &name, &known.id()).await;
-        }
-        events.push(stream.map(move |event| (adapter.clone(), name.clone(), event)).boxed());
+        adapters += 1;
+        told.push(stream.map(move |event| Told::Central(adapter.clone(), name.clone(), event)).boxed());
     }
-    if events.is_empty() {
+    if adapters == 0 {
         return Err(btleplug::Error::NotSupported("there is no adapter".into()));
     }
-    let mut events = stream::select_all(events);
+    let mut told = stream::select_all(told);
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
-            event = events.next() => {
-                let Some((adapter, name, event)) = event else { return Ok(()) };
-                let Some(shared) = shared.upgrade() else { return Ok(()) };
-                if !shared.take(&adapter, &name, event).await {
+            event = told.next() => {
+                let (Some(event), Some(shared)) = (event, shared.upgrade()) else { return Ok(()) };
+                if !shared.take(event).await {
                     return Ok(());
                 }
             }
@@ -140,13 +163,34 @@ async fn scan(shared: std::sync::Weak<Shared>) -> Result<(), btleplug::Error> {
     }
 }
 
+async fn watch_platform(shared: &std::sync::Weak<Shared>) -> Option<BoxStream<'static, Removed>> {
+    let platform = match Platform::connect().await {
+        Ok(platform) => platform,
+        Err(error) => {
+            tracing::debug!(%error, "keys and removals are not told here");
+            return None;
+        }
+    };
+    let removals = platform.removals().await.ok();
+    *shared.upgrade()?.platform.lock().unwrap_or_else(PoisonError::into_inner) = Some(platform);
+    removals
+}
+
 impl Shared {
     fn peers(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Peer>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // False: the adapter was switched off.
-    async fn take(&self, adapter: &Adapter, name: &str, event: CentralEvent) -> bool {
+    // False: the adapter was switched off or is gone.
+    async fn take(&self, told: Told) -> bool {
+        let (adapter, name, event) = match told {
+            Told::Removed(Removed::Adapter) => return false,
+            Told::Removed(Removed::Device(device)) => {
+                self.forget(|peer| peer.peripheral.id().to_string() == device);
+                return true;
+            }
+            Told::Central(adapter, name, event) => (adapter, name, event),
+        };
         match event {
             CentralEvent::StateUpdate(state) => return state == CentralState::PoweredOn,
             CentralEvent::DeviceDisconnected(id) => {
@@ -162,7 +206,7 @@ impl Shared {
             | CentralEvent::ManufacturerDataAdvertisement { id, .. }
             | CentralEvent::ServiceDataAdvertisement { id, .. }
             | CentralEvent::ServicesAdvertisement { id, .. }
-            | CentralEvent::RssiUpdate { id, .. } => self.heard(adapter, name, &id).await,
+            | CentralEvent::RssiUpdate { id, .. } => self.heard(&adapter, &name, &id).await,
         }
         true
     }
@@ -173,6 +217,10 @@ impl Shared {
         let Ok(Some(told)) = peripheral.properties().await else { return };
         let mac = peripheral.address().to_string();
         let address = Address::Ble { adapter: name.to_owned(), address: mac.clone() };
+        // The platform remembers devices that are not here: without a signal strength it did not hear this one.
+        if told.rssi.is_none() && !self.peers().contains_key(&address) {
+            return;
+        }
         let shown = told.local_name.filter(|n| n.replace('-', ":") != mac);
         let mut services: Vec<String> = told.services.iter().map(ToString::to_string).collect();
         services.sort();
@@ -196,29 +244,51 @@ impl Shared {
     }
 
     fn forget_silent(&self) {
-        let gone: Vec<Address> = {
-            let peers = self.peers();
-            peers.iter().filter(|(_, p)| !p.open && p.heard.elapsed() > SILENCE).map(|(a, _)| a.clone()).collect()
-        };
-        if !gone.is_empty() {
-            self.peers().retain(|a, _| !gone.contains(a));
-            self.present.send_modify(|present| present.retain(|a, _| !gone.contains(a)));
-        }
+        self.forget(|peer| !peer.open && peer.heard.elapsed() > SILENCE);
     }
 
     // The adapter is gone or off: links over it are lost.
     fn forget_all(&self) {
-        let addresses: Vec<Address> = self.peers().drain().map(|(a, _)| a).collect();
-        for address in addresses {
+        self.forget(|_| true);
+    }
+
+    fn forget(&self, is_gone: impl Fn(&Peer) -> bool) {
+        let gone: BTreeSet<Address> =
+            self.peers().iter().filter(|(_, peer)| is_gone(peer)).map(|(a, _)| a.clone()).collect();
+        if gone.is_empty() {
+            return;
+        }
+        self.peers().retain(|a, _| !gone.contains(a));
+        self.present.send_modify(|present| present.retain(|a, _| !gone.contains(a)));
+        for address in gone {
             let _ = self.lost.send(address);
         }
-        self.present.send_modify(Present::clear);
+    }
+
+    fn opened(&self, address: &Address) {
+        self.set_open(address, true);
+    }
+
+    fn closed(&self, address: &Address) {
+        self.set_open(address, false);
     }
 
     fn set_open(&self, address: &Address, open: bool) {
         if let Some(peer) = self.peers().get_mut(address) {
             (peer.open, peer.heard) = (open, Instant::now());
         }
+    }
+
+    fn platform(&self) -> Option<Platform> {
+        self.platform.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn room(&self, at: &Address) -> Room {
+        let adapter = match at {
+            Address::Ble { adapter, .. } => adapter.clone(),
+            Address::Port(_) => String::new(),
+        };
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).entry(adapter).or_default().clone()
     }
 }
 
@@ -261,124 +331,64 @@ impl Bus for BleBus {
         self.begin();
         let fail = |kind| LinkError { address: at.address.clone(), kind };
         let peer = self.0.peers().get(&at.address).cloned().ok_or_else(|| fail(LinkErrorKind::NotFound))?;
+        if peer.open {
+            return Err(fail(LinkErrorKind::Busy));
+        }
         let lost = self.0.lost.subscribe();
-        let connected = timeout(CONNECT, connect(&peer.peripheral)).await;
-        let (characteristics, notifications) = match connected {
-            Ok(Ok(parts)) => parts,
-            Ok(Err(error)) => {
-                let _ = timeout(AGAIN, peer.peripheral.disconnect()).await;
-                return Err(fail(kind_of(&error)));
-            }
-            Err(_) => {
-                let _ = timeout(AGAIN, peer.peripheral.disconnect()).await;
-                return Err(fail(LinkErrorKind::Io(format!("no connection within {} s", CONNECT.as_secs()))));
-            }
+        let platform = self.0.platform();
+        let bonded_before = match &platform {
+            Some(platform) => platform.look(&peer.peripheral.id().to_string()).await.bonded,
+            None => false,
         };
-        self.0.set_open(&at.address, true);
+        let (connected, place) = in_turn(&self.0.room(&at.address), &peer.peripheral).await.map_err(fail)?;
+        self.0.opened(&at.address);
         Ok(Box::new(BleTransport {
             address: at.address.clone(),
             shared: self.0.clone(),
             peripheral: peer.peripheral,
-            characteristics,
-            notifications,
+            connected,
             lost,
+            platform,
+            bonded_before,
+            bond_undone: false,
+            place: Some(place),
         }))
     }
 }
 
-type Connected = (HashMap<u128, Characteristic>, BoxStream<'static, ValueNotification>);
-
-async fn connect(peripheral: &Peripheral) -> Result<Connected, btleplug::Error> {
-    peripheral.connect().await?;
-    peripheral.discover_services().await?;
-    let notifications = peripheral.notifications().await?.boxed();
-    let characteristics = peripheral.characteristics().into_iter().map(|c| (c.uuid.as_u128(), c)).collect();
-    Ok((characteristics, notifications))
-}
-
-fn kind_of(error: &btleplug::Error) -> LinkErrorKind {
-    match error {
-        btleplug::Error::PermissionDenied => LinkErrorKind::NoPermission,
-        btleplug::Error::DeviceNotFound => LinkErrorKind::NotFound,
-        btleplug::Error::NotConnected => LinkErrorKind::Gone,
-        other => LinkErrorKind::Io(other.to_string()),
+// A connection that fails while others are open may have found the adapter full: it is tried once more with a free place.
+async fn in_turn(room: &Room, peripheral: &Peripheral) -> Result<(Connected, Place), LinkErrorKind> {
+    let place = enter(room).await?;
+    let error = match reach(peripheral).await {
+        Ok(connected) => return Ok((connected, place)),
+        Err(error) if room.taken() < 2 => return Err(error),
+        Err(error) => error,
+    };
+    tracing::debug!(%error, open = room.taken(), "the adapter may be full");
+    let supposed = room.supposed_full(place);
+    let result = match enter(room).await {
+        Ok(place) => reach(peripheral).await.map(|connected| (connected, place)),
+        Err(busy) => return Err(busy),
+    };
+    if result.is_err() {
+        supposed.was_wrong();
     }
+    result
 }
 
-struct BleTransport {
-    address: Address,
-    shared: Arc<Shared>,
-    peripheral: Peripheral,
-    characteristics: HashMap<u128, Characteristic>,
-    notifications: BoxStream<'static, ValueNotification>,
-    lost: broadcast::Receiver<Address>,
-}
-
-impl BleTransport {
-    fn error(&self, kind: LinkErrorKind) -> LinkError {
-        LinkError { address: self.address.clone(), kind }
-    }
-
-    fn find(&self, endpoint: Endpoint) -> Result<&Characteristic, LinkError> {
-        let found = match endpoint {
-            Endpoint::Characteristic(uuid) => self.characteristics.get(&uuid),
-            Endpoint::Stream => None,
-        };
-        found.ok_or_else(|| self.error(LinkErrorKind::Unsupported("this characteristic")))
+async fn enter(room: &Room) -> Result<Place, LinkErrorKind> {
+    match timeout(QUEUE, room.enter()).await {
+        Ok(Some(place)) => Ok(place),
+        _ => Err(LinkErrorKind::Busy),
     }
 }
 
-#[async_trait]
-impl Transport for BleTransport {
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn write(&mut self, to: Endpoint, bytes: &[u8]) -> Result<(), LinkError> {
-        let characteristic = self.find(to)?;
-        let written = self.peripheral.write(characteristic, bytes, WriteType::WithoutResponse).await;
-        written.map_err(|e| self.error(kind_of(&e)))
-    }
-
-    async fn receive(&mut self) -> Result<Inbound, LinkError> {
-        loop {
-            tokio::select! {
-                notified = self.notifications.next() => {
-                    let Some(told) = notified else { return Err(self.error(LinkErrorKind::Gone)) };
-                    return Ok(Inbound { from: Endpoint::Characteristic(told.uuid.as_u128()), bytes: told.value });
-                }
-                lost = self.lost.recv() => match lost {
-                    Ok(address) if address != self.address => {}
-                    // Too many were lost at once to tell whether this one is among them.
-                    Ok(_) | Err(_) => return Err(self.error(LinkErrorKind::Gone)),
-                }
-            }
-        }
-    }
-
-    async fn read(&mut self, from: Endpoint) -> Result<Vec<u8>, LinkError> {
-        let characteristic = self.find(from)?;
-        let value = self.peripheral.read(characteristic).await;
-        value.map_err(|e| self.error(kind_of(&e)))
-    }
-
-    async fn subscribe(&mut self, to: Endpoint) -> Result<(), LinkError> {
-        let characteristic = self.find(to)?;
-        let subscribed = self.peripheral.subscribe(characteristic).await;
-        subscribed.map_err(|e| self.error(kind_of(&e)))
-    }
-
-    fn max_write(&self) -> usize {
-        usize::from(self.peripheral.mtu()).saturating_sub(WRITE_HEADER).max(SMALLEST_WRITE)
-    }
-}
-
-impl Drop for BleTransport {
-    fn drop(&mut self) {
-        self.shared.set_open(&self.address, false);
-        let peripheral = self.peripheral.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { timeout(AGAIN, peripheral.disconnect()).await });
-        }
-    }
+async fn reach(peripheral: &Peripheral) -> Result<Connected, LinkErrorKind> {
+    let error = match timeout(CONNECT, contained(connect(peripheral.clone()))).await {
+        Ok(Ok(connected)) => return Ok(connected),
+        Ok(Err(error)) => error,
+        Err(_) => LinkErrorKind::Io(format!("no connection within {} s", CONNECT.as_secs())),
+    };
+    disconnect(peripheral.clone()).await;
+    Err(error)
 }
