@@ -1,15 +1,17 @@
 //! Building a [`Laptop`] from arguments: the only place that meets the real clock, ports and random numbers.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aseptic_device::{Address, Bus, Profile};
+use aseptic_device::{Address, Bus, Passkeys, Profile};
 use aseptic_store::Store;
-use aseptic_transports::{SerialBus, SystemClock};
+use aseptic_transports::{BleBus, SerialBus, SystemClock, WireAndRadio};
 use aseptic_workflow::{Code, DeviceRef, Laptop, Problem};
 use rand::rngs::OsRng;
 
 use crate::args::Cli;
+use crate::terminal::Terminal;
 
 /// Returns the data directory of the arguments, the environment or the user.
 pub fn data_dir(cli: &Cli) -> Result<PathBuf, Problem> {
@@ -43,6 +45,7 @@ pub fn laptop_over(cli: &Cli, bus: Arc<dyn Bus>, store: Store) -> Result<Laptop,
         format!("{actor} (unauthenticated)"),
         Box::new(|| uuid::Uuid::now_v7().to_string()),
     )?;
+    laptop.passkeys = Terminal::here().map(|person| Arc::new(person) as Arc<dyn Passkeys>);
     if let Some(id) = known {
         laptop.choose(&id)?;
     }
@@ -53,20 +56,49 @@ pub fn laptop_over(cli: &Cli, bus: Arc<dyn Bus>, store: Store) -> Result<Laptop,
 pub fn bus(cli: &Cli, store: &Store, device: Option<&DeviceRef>) -> Result<Arc<dyn Bus>, Problem> {
     if let Some(ward) = &cli.sim {
         let ward = std::path::absolute(ward).map_err(|e| Problem::new(Code::Usage, e, "give the ward's folder"))?;
-        return Ok(Arc::new(SerialBus::simulated(ward)));
+        let wire: Arc<dyn Bus> = Arc::new(SerialBus::simulated(ward.clone()));
+        if !ward.join(RADIO).exists() {
+            return Ok(wire);
+        }
+        return Ok(Arc::new(WireAndRadio { wire, radio: Arc::new(BleBus::new(Vec::new(), true)) }));
     }
-    let mut named = cli.port.clone();
+    let mut ports = cli.port.clone();
+    let mut peers = Vec::new();
     match device {
-        Some(DeviceRef::At(Address::Port(path))) => named.push(path.into()),
+        Some(DeviceRef::At(Address::Port(path))) => ports.push(path.into()),
+        Some(DeviceRef::At(Address::Ble { address, .. })) => peers.push(address.clone()),
         // A port on which this very device was met before was named then.
         Some(DeviceRef::Id(id)) => {
             let met = store.addresses_of(&id.to_string())?;
-            named.extend(met.iter().filter_map(|a| a.strip_prefix("port:")).map(PathBuf::from));
+            ports.extend(met.iter().filter_map(|a| a.strip_prefix("port:")).map(PathBuf::from));
         }
         _ => {}
     }
-    Ok(Arc::new(SerialBus::new(named)))
+    let wire = Arc::new(SerialBus::new(ports));
+    Ok(Arc::new(WireAndRadio { wire, radio: Arc::new(BleBus::new(peers, false)) }))
 }
+
+/// The radio of a simulated ward: its message bus, as BlueZ's.
+const RADIO: &str = "bus";
+
+/// Returns the bus that this process must be started with to meet a simulated ward's radio and nothing else.
+///
+/// The radio library takes it from the environment only.
+pub fn radio_of(cli: &Cli) -> Option<OsString> {
+    let socket = std::path::absolute(cli.sim.as_ref()?).ok()?.join(RADIO);
+    let address = OsString::from(format!("unix:path={}", escaped(&socket)));
+    (socket.exists() && std::env::var_os(RADIO_VARIABLE).as_ref() != Some(&address)).then_some(address)
+}
+
+// Addresses of message buses escape all but a few characters (D-Bus specification, "Server Addresses").
+fn escaped(path: &std::path::Path) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_/.*".contains(&b);
+    let bytes = path.as_os_str().as_encoded_bytes();
+    bytes.iter().map(|b| if plain(*b) { char::from(*b).to_string() } else { format!("%{b:02x}") }).collect()
+}
+
+/// Where the radio library looks for the system's message bus.
+pub const RADIO_VARIABLE: &str = "DBUS_SYSTEM_BUS_ADDRESS";
 
 /// Reads a profile file.
 pub fn profile(file: &std::path::Path) -> Result<Profile, Problem> {

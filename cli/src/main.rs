@@ -26,6 +26,17 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let mut console = Console::new(cli.json);
+    #[cfg(unix)]
+    if let Some(address) = context::radio_of(&cli) {
+        use std::os::unix::process::CommandExt as _;
+        let again = std::env::current_exe().map(|exe| {
+            let mut again = std::process::Command::new(exe);
+            again.args(std::env::args_os().skip(1)).env(context::RADIO_VARIABLE, address).exec()
+        });
+        let error = again.unwrap_or_else(|e| e);
+        let problem = Problem::new(Code::Internal, error, "the simulated ward's radio cannot be reached");
+        return ExitCode::from(console.problem(&problem));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

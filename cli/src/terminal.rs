@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
+use aseptic_device::{Passkeys, Sighting};
 use aseptic_operators::{Attestation, GateId, Person as Someone};
 use aseptic_patches::{Attend, Plan};
 use aseptic_workflow::apply::Person;
@@ -56,6 +57,15 @@ impl Attend for Terminal {
     async fn attest(&self, gates: &[GateId]) -> Vec<Attestation> {
         let gates = gates.to_vec();
         tokio::task::spawn_blocking(move || attest(&gates)).await.unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Passkeys for Terminal {
+    async fn passkey(&self, at: &Sighting) -> Option<u32> {
+        let question = format!("{} wants to be paired with. Six digits on its screen (empty stops):", at.address);
+        let asked = tokio::task::spawn_blocking(move || ask(&question)).await;
+        asked.ok().flatten()?.parse().ok().filter(|n| *n <= 999_999)
     }
 }
 

@@ -84,6 +84,7 @@ impl Bench {
 
     pub fn reach(&self) -> Reach {
         Reach {
+            passkeys: None,
             bus: self.bus.clone(),
             opener: Arc::new(Registry),
             clock: self.clock.clone(),

@@ -21,7 +21,7 @@ pub use image::{BootMode, Bootloader, FirmwareVersion, ImageHash, ImageId, Image
 pub use link::{Bus, Endpoint, Inbound, Intent, LineSettings, LinkError, LinkErrorKind, Transport};
 pub use profile::Profile;
 pub use radio::{AddressKind, Bond, Posture, RadioLink, Told};
-pub use session::{Changing, Inspecting, Reach, Session, SessionError};
+pub use session::{Changing, Inspecting, Passkeys, Reach, Session, SessionError};
 pub use setting::{ConfigSnapshot, SettingClass, SettingKey, Value};
 pub use text::DeviceText;
 pub use time::{Clock, Moment};

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
 
 use crate::driver::{Change, DriverError, Inspect, Opener};
 use crate::identity::{Address, DeviceId, Identity, Sighting, SightingEvent};
 use crate::link::{Bus, LinkError};
-use crate::profile::Profile;
+use crate::profile::{Pairing, Profile};
 use crate::time::Clock;
 
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
@@ -83,6 +84,15 @@ pub struct Reach {
     pub clock: Arc<dyn Clock>,
     /// The model.
     pub profile: Arc<Profile>,
+    /// Gives passkeys to devices that answer only paired laptops; `None` to audit, which never pairs.
+    pub passkeys: Option<Arc<dyn Passkeys>>,
+}
+
+/// A person who reads the passkey from the device's screen.
+#[async_trait]
+pub trait Passkeys: Send + Sync {
+    /// Asks for the six digits; `None` is a no.
+    async fn passkey(&self, at: &Sighting) -> Option<u32>;
 }
 
 /// A device that could not be opened, or is not the one it should be.
@@ -100,6 +110,9 @@ pub enum SessionError {
     /// Nobody named the port and its USB identity is not the profile's.
     #[error("{0} was not opened: its USB identity does not match the profile and nobody named the port")]
     NotNamed(Address),
+    /// The device wants to be paired with and nobody gave a passkey.
+    #[error("{0} answers only laptops that it is paired with, and nobody gave the passkey that it shows")]
+    NoPasskey(Address),
     /// Another device answered.
     #[error("another device answered: expected {expected}, found {found}")]
     OtherDevice {
@@ -167,7 +180,13 @@ impl<M: Mode> Session<M> {
         if !at.named && !profile.matches(at) {
             return Err(SessionError::NotNamed(at.address.clone()));
         }
-        let link = reach.bus.open(at, &profile.serial.line).await?;
+        let mut link = reach.bus.open(at, &profile.serial.line).await?;
+        if let (Pairing::Passkey, Some(passkeys)) = (profile.radio.pairing, &reach.passkeys)
+            && link.radio().await?.is_some_and(|radio| !radio.bond.now)
+        {
+            let passkey = passkeys.passkey(at).await.ok_or_else(|| SessionError::NoPasskey(at.address.clone()))?;
+            link.pair(passkey).await?;
+        }
         let mut device = M::open(reach, link, at)?;
         let identity = M::asking(device.as_mut()).identify().await?;
         Ok((device, identity))

@@ -10,7 +10,7 @@ use aseptic_store::PlanJournal;
 use crate::assess::{Against, judge};
 use crate::enrol::{hospital, signers};
 use crate::identify::Visit;
-use crate::laptop::Laptop;
+use crate::laptop::{Laptop, Purpose};
 use crate::locate::{DeviceRef, open};
 use crate::plan::{Wanted, check_image, make, plan};
 use crate::problem::{Code, DeviceState, Problem, help_for, told};
@@ -99,7 +99,7 @@ async fn same_again(laptop: &Laptop, plan: &Plan) -> Result<(), Problem> {
         )
     };
     let visit = visit_of_plan(laptop, plan)?.ok_or_else(|| changed("the plan's visit is not on this laptop"))?;
-    let mut session = open(laptop, &DeviceRef::Id(plan.body.device.clone())).await?;
+    let mut session = open(laptop, &DeviceRef::Id(plan.body.device.clone()), Purpose::Change).await?;
     let mut wanted = Wanted { patch: plan.body.patch.as_ref().map(|p| p.id.clone()), ..Wanted::default() };
     if plan.body.patch.as_ref().is_some_and(|p| p.object.is_empty()) {
         wanted = Wanted { back: true, ..Wanted::default() };
@@ -139,11 +139,11 @@ async fn carry_out(laptop: &Laptop, plan: Plan, orders: &Orders<'_>) -> Result<A
     if let AuthoritySource::Order { digest, .. } = authority.source() {
         laptop.store.use_order(digest, &plan.body.device.to_string(), &plan.id)?;
     }
-    let found = open(laptop, &DeviceRef::Id(plan.body.device.clone())).await?;
+    let found = open(laptop, &DeviceRef::Id(plan.body.device.clone()), Purpose::Change).await?;
     let at = found.sighting().clone();
     drop(found);
     let _port_lock = laptop.store.hold(&at.address.to_string())?;
-    let mut session = Session::<Changing>::change(laptop.reach(known), at, &plan.body.device).await?;
+    let mut session = Session::<Changing>::change(laptop.reach(known, Purpose::Change), at, &plan.body.device).await?;
     let mut journal = PlanJournal::new(laptop.store.clone(), &plan);
     let visit = visit_of_plan(laptop, &plan)?;
     let images = Images { laptop, profile: &known.profile };

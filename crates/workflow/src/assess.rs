@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identify::{Visit, visit_of};
 use crate::kits::patches;
-use crate::laptop::Laptop;
+use crate::laptop::{Laptop, Purpose};
 use crate::locate::{DeviceRef, open};
 use crate::problem::{Code, Problem};
 
@@ -49,7 +49,7 @@ impl Assessment {
 /// Assesses a device within its visit.
 pub async fn assess(laptop: &Laptop, device: &DeviceRef, baseline: Option<&str>) -> Result<Assessment, Problem> {
     let visit = visit_of(laptop, device).await?;
-    let mut session = open(laptop, &same_device(&visit, device)).await?;
+    let mut session = open(laptop, &same_device(&visit, device), Purpose::Audit).await?;
     let assessment = judge(laptop, &visit, &mut session, Against::Baseline(baseline)).await?;
     let id = assessment.identity.id.clone();
     let body = serde_json::json!({

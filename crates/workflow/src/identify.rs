@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::laptop::Laptop;
+use crate::laptop::{Laptop, Purpose};
 use crate::locate::{DeviceRef, open};
 use crate::problem::{Code, Problem};
 use crate::scan::Scan;
@@ -40,7 +40,7 @@ pub async fn identify(laptop: &Laptop, device: &DeviceRef, code: Option<&str>) -
 
 async fn look(laptop: &Laptop, device: &DeviceRef, code: Option<&str>) -> Result<Visit, Problem> {
     let scan = code.map(Scan::parse).transpose().map_err(|e| Problem::new(Code::Usage, e, "scan the label again"))?;
-    let session = open(laptop, device).await?;
+    let session = open(laptop, device, Purpose::Audit).await?;
     let identity = session.identity().clone();
     let text = |t: &Option<aseptic_device::DeviceText>| t.as_ref().map(|t| t.as_str().to_owned());
     let agreed = scan.as_ref().map(|s| s.agrees(text(&identity.serial).as_deref(), text(&identity.udi).as_deref()));

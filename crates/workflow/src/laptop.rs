@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aseptic_device::session::Reach;
-use aseptic_device::{Bus, Clock, DeviceId, Opener, Profile, Sighting};
+use aseptic_device::{Bus, Clock, DeviceId, Opener, Passkeys, Profile, Sighting};
 use aseptic_drivers::{Registry, profiles};
 use aseptic_patches::ProfileRef;
 use aseptic_patches::plan::digest;
@@ -38,6 +38,17 @@ pub struct Laptop {
     pub actor: String,
     /// Makes ids (UUIDv7).
     pub new_id: Box<dyn Fn() -> String + Send + Sync>,
+    /// A person who can read a passkey from a device's screen.
+    pub passkeys: Option<Arc<dyn Passkeys>>,
+}
+
+/// What a device is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To ask. Never pairs.
+    Audit,
+    /// To plan a change or make it. Pairs, where the profile says so and a person gives the passkey.
+    Change,
 }
 
 impl Laptop {
@@ -70,7 +81,17 @@ impl Laptop {
             let reference = ProfileRef { id: profile.id.clone(), digest, simulated: profile.simulated, unreviewed };
             known.push(KnownProfile { profile: Arc::new(profile), reference });
         }
-        Ok(Self { store, bus, opener: Arc::new(Registry), clock, profiles: known, chosen, actor, new_id })
+        Ok(Self {
+            store,
+            bus,
+            opener: Arc::new(Registry),
+            clock,
+            profiles: known,
+            chosen,
+            actor,
+            new_id,
+            passkeys: None,
+        })
     }
 
     /// Returns the model with that id.
@@ -102,12 +123,13 @@ impl Laptop {
     }
 
     /// Returns what a session needs to reach devices of a model.
-    pub fn reach(&self, known: &KnownProfile) -> Reach {
+    pub fn reach(&self, known: &KnownProfile, purpose: Purpose) -> Reach {
         Reach {
             bus: self.bus.clone(),
             opener: self.opener.clone(),
             clock: self.clock.clone(),
             profile: known.profile.clone(),
+            passkeys: self.passkeys.clone().filter(|_| purpose == Purpose::Change),
         }
     }
 

@@ -22,7 +22,7 @@ pub use assess::{Assessment, assess};
 pub use discover::{Sighted, discover};
 pub use identify::{Visit, identify};
 pub use kits::KitRecord;
-pub use laptop::{KnownProfile, Laptop};
+pub use laptop::{KnownProfile, Laptop, Purpose};
 pub use locate::DeviceRef;
 pub use plan::{Wanted, plan};
 pub use problem::{Code, DeviceState, Problem};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aseptic_device::{Address, DeviceId, Identity, Inspecting, Session, Sighting, SightingEvent};
 use futures::StreamExt as _;
 
-use crate::laptop::{KnownProfile, Laptop};
+use crate::laptop::{KnownProfile, Laptop, Purpose};
 use crate::problem::{Code, Problem};
 
 const LOOK: Duration = Duration::from_millis(700);
@@ -59,14 +59,14 @@ impl fmt::Display for DeviceRef {
 }
 
 /// Finds a device and identifies it. Opens only ports that may be opened.
-pub async fn open(laptop: &Laptop, device: &DeviceRef) -> Result<Session<Inspecting>, Problem> {
+pub async fn open(laptop: &Laptop, device: &DeviceRef, purpose: Purpose) -> Result<Session<Inspecting>, Problem> {
     let mut last = None;
     for _ in 0..TRIES {
         let present = present(laptop).await;
         refuse_twins(device, &present)?;
         for (at, known) in candidates(laptop, device, &present)? {
-            match Session::inspect(laptop.reach(known), at).await {
-                Ok(session) if is_meant(device, session.identity()) => return Ok(session),
+            match Session::inspect(laptop.reach(known, purpose), at).await {
+                Ok(session) if is_meant(device, session.sighting(), session.identity()) => return Ok(session),
                 Ok(session) => {
                     let found =
                         session.identity().id.as_ref().map_or_else(|| "another device".into(), ToString::to_string);
@@ -166,13 +166,11 @@ fn candidates<'l>(
         }
         DeviceRef::Udi(_) => present.iter().filter_map(with_profile).collect(),
         DeviceRef::Text(text) => {
-            let fits = |s: &&Sighting| {
-                usb_serial(s) == Some(text)
-                    || matches!(&s.address, Address::Port(p) if p.rsplit('/').next() == Some(text) || p == text)
-                    || matches!(&s.address, Address::Ble { address, .. } if address.eq_ignore_ascii_case(text))
-                    || s.radio.is_some() && s.name.as_ref().is_some_and(|n| n.as_str() == text)
-            };
-            let list: Vec<_> = present.iter().filter(fits).filter_map(with_profile).collect();
+            let list: Vec<_> = present.iter().filter(|s| shows(s, text)).filter_map(with_profile).collect();
+            // A radio peer shows no serial number before it is asked.
+            if list.is_empty() {
+                return Ok(present.iter().filter(|s| s.radio.is_some()).filter_map(with_profile).collect());
+            }
             if list.len() > 1 {
                 let message = format!("{text} fits {} devices", list.len());
                 return Err(Problem::new(Code::Usage, message, "name it in full: id:PROFILE/SERIAL or port:PATH"));
@@ -183,12 +181,22 @@ fn candidates<'l>(
     Ok(list)
 }
 
-fn is_meant(device: &DeviceRef, identity: &Identity) -> bool {
+// Whether a text is what the outside of a device shows: serial number on USB, port, address or name.
+fn shows(s: &Sighting, text: &str) -> bool {
+    let named = || s.radio.is_some() && s.name.as_ref().is_some_and(|n| n.as_str() == text);
+    let placed = || match &s.address {
+        Address::Port(port) => port == text || port.rsplit('/').next() == Some(text),
+        Address::Ble { address, .. } => address.eq_ignore_ascii_case(text),
+    };
+    usb_serial(s) == Some(text) || placed() || named()
+}
+
+fn is_meant(device: &DeviceRef, at: &Sighting, identity: &Identity) -> bool {
     match device {
         DeviceRef::Id(id) => identity.id.as_ref() == Some(id),
         DeviceRef::Udi(udi) => identity.udi.as_ref().is_some_and(|u| u.as_str() == udi),
         DeviceRef::At(_) => true,
-        DeviceRef::Text(_) => true,
+        DeviceRef::Text(text) => shows(at, text) || identity.serial.as_ref().is_some_and(|s| s.as_str() == text),
     }
 }
 

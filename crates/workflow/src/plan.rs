@@ -14,7 +14,7 @@ use aseptic_patches::{Estimate, FromState, PatchRef, Plan, PlanBody, Step, WayBa
 use crate::assess::{Against, Assessment, judge, same_device, usable};
 use crate::identify::{Visit, visit_of};
 use crate::kits::patches;
-use crate::laptop::Laptop;
+use crate::laptop::{Laptop, Purpose};
 use crate::locate::{DeviceRef, open};
 use crate::problem::{Code, Problem};
 
@@ -32,7 +32,7 @@ pub struct Wanted {
 /// Makes a plan and keeps it. Nothing is changed on the device.
 pub async fn plan(laptop: &Laptop, device: &DeviceRef, wanted: &Wanted) -> Result<Plan, Problem> {
     let visit = visit_of(laptop, device).await?;
-    let mut session = open(laptop, &same_device(&visit, device)).await?;
+    let mut session = open(laptop, &same_device(&visit, device), Purpose::Change).await?;
     let plan = make(laptop, &visit, &mut session, wanted).await?;
     let steps: Vec<String> = plan.body.steps.iter().map(ToString::to_string).collect();
     let body = serde_json::json!({ "plan": plan.id, "patch": plan.body.patch, "steps": steps, "way-back": plan.body.way_back });

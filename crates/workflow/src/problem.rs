@@ -161,11 +161,19 @@ impl From<SessionError> for Problem {
                     &error,
                     "this user may not open serial ports: add the user to the group dialout and sign in again",
                 ),
+                LinkErrorKind::NotPaired => Self::new(
+                    Code::Refused,
+                    &error,
+                    "nothing was changed; a profile with pairing = \"passkey\" lets aseptic plan and apply ask for the passkey",
+                ),
                 _ => Self::new(Code::NotFound, &error, "check cable, port and power, then run aseptic discover"),
             },
             SessionError::Driver(driver) => driver.clone().into(),
             SessionError::SimulatedProfile(_) | SessionError::NotNamed(_) => {
                 Self::new(Code::Refused, &error, "name the port with --port, and the right profile with --profile")
+            }
+            SessionError::NoPasskey(_) => {
+                Self::new(Code::Refused, &error, "nothing was changed; run it at a terminal, with the device in sight")
             }
             SessionError::OtherDevice { .. } => {
                 Self::new(Code::Refused, &error, "check the label: the cable may be in another device")

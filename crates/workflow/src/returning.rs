@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::laptop::Laptop;
+use crate::laptop::{Laptop, Purpose};
 use crate::locate::{DeviceRef, open};
 use crate::problem::{Code, Problem};
 
@@ -57,7 +57,7 @@ pub type Ask<'a> = dyn Fn(&Plan, &str) -> Option<(String, String)> + 'a;
 /// Returns a device to service. `ask` shows the reading and takes name and last four; the person must not be the one who did the work.
 pub async fn return_to_service(laptop: &Laptop, device: &DeviceRef, ask: &Ask<'_>) -> Result<ReturnStatement, Problem> {
     let refuse = |why: String| Problem::new(Code::Refused, why, "keep the device out of service");
-    let mut session = open(laptop, device).await?;
+    let mut session = open(laptop, device, Purpose::Change).await?;
     let id = crate::assess::usable(session.identity())?.clone();
     let (standing, plan) = standing(laptop, &id.to_string())?;
     let Some(plan) = plan.filter(|_| standing == Standing::OutOfService) else {
