@@ -217,8 +217,10 @@ impl Shared {
         let Ok(Some(told)) = peripheral.properties().await else { return };
         let mac = peripheral.address().to_string();
         let address = Address::Ble { adapter: name.to_owned(), address: mac.clone() };
-        // The platform remembers devices that are not here: without a signal strength it did not hear this one.
-        if told.rssi.is_none() && !self.peers().contains_key(&address) {
+        // The platform remembers devices that are not here: without a signal strength it did not hear this one. One that
+        // an earlier process left connected does not advertise.
+        let known = self.peers().contains_key(&address);
+        if !known && told.rssi.is_none() && !peripheral.is_connected().await.unwrap_or(false) {
             return;
         }
         let shown = told.local_name.filter(|n| n.replace('-', ":") != mac);
