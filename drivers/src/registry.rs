@@ -3,6 +3,7 @@
 use aseptic_device::profile::Protocol;
 use aseptic_device::{Change, DriverError, Inspect, Intent, Opener, Profile, Sighting, Transport};
 
+use crate::gatt::GattDevice;
 use crate::smp::SmpDevice;
 
 /// Opens devices by the protocol that their profile names.
@@ -18,6 +19,7 @@ impl Opener for Registry {
     ) -> Result<Box<dyn Inspect>, DriverError> {
         match profile.protocol {
             Protocol::Smp => Ok(Box::new(SmpDevice::new(profile.clone(), at, link, Intent::Read))),
+            Protocol::Gatt => Ok(Box::new(GattDevice::new(profile.clone(), link))),
         }
     }
 
@@ -29,6 +31,7 @@ impl Opener for Registry {
     ) -> Result<Box<dyn Change>, DriverError> {
         match profile.protocol {
             Protocol::Smp => Ok(Box::new(SmpDevice::new(profile.clone(), at, link, Intent::Effect))),
+            Protocol::Gatt => Ok(Box::new(GattDevice::new(profile.clone(), link))),
         }
     }
 }

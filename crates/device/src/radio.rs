@@ -112,6 +112,8 @@ pub struct Posture {
     pub discloses: Vec<String>,
     /// Services, 128-bit UUIDs with hyphens, lower case.
     pub services: Vec<String>,
+    /// Services that the platform keeps to itself, written alike: their absence above proves nothing.
+    pub hidden: Vec<String>,
     /// Characteristics, written alike.
     pub characteristics: Vec<String>,
     /// Security modes and levels that the device asks for (0x2BF5).

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aseptic_device::link::LinkErrorKind;
 use aseptic_device::profile::Framing;
 use aseptic_device::{DriverError, DriverErrorKind, Endpoint, Inbound, Intent, LinkError, Transport};
 use ciborium::Value;
@@ -205,18 +204,9 @@ impl Client {
         Ok(())
     }
 
-    /// Reads a characteristic beside the conversation.
-    pub(super) async fn read_characteristic(&mut self, uuid: u128) -> Result<Vec<u8>, DriverError> {
-        let read = timeout(self.answer, self.link.read(Endpoint::Characteristic(uuid))).await;
-        let fail = |kind| DriverError::new("characteristic", kind);
-        match read {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) if matches!(error.kind, LinkErrorKind::Unsupported(_)) => {
-                Err(fail(DriverErrorKind::Unsupported))
-            }
-            Ok(Err(error)) => Err(fail(error.into())),
-            Err(_) => Err(fail(DriverErrorKind::NoAnswer { waited: self.answer })),
-        }
+    /// Returns the link, to read beside the conversation.
+    pub(super) fn link(&mut self) -> &mut dyn Transport {
+        self.link.as_mut()
     }
 
     // None: the deadline passed. Late answers to other requests are dropped.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use aseptic_device::driver::{CheckResult, Readiness, Sensed};
-use aseptic_device::profile::{Condition, Framing, Profile, ReadFrom, passes};
+use aseptic_device::driver::{CheckResult, Readiness};
+use aseptic_device::profile::{Framing, Profile, ReadFrom};
 use aseptic_device::setting::{Reading, SettingReading};
 use aseptic_device::{
-    Address, BootMode, Bootloader, Change, ConfigSnapshot, Control, DeviceId, DeviceText, DriverError, DriverErrorKind,
-    Endpoint, FirmwareVersion, Identity, ImageHash, ImageId, ImageSource, Images, Inspect, Intent, SettingClass,
-    SettingKey, Sighting, SlotState, Transport, Uploaded, Value,
+    Address, BootMode, Bootloader, Change, ConfigSnapshot, Control, DeviceText, DriverError, DriverErrorKind, Endpoint,
+    FirmwareVersion, Identity, ImageHash, ImageId, ImageSource, Images, Inspect, Intent, LinkErrorKind, Posture,
+    SettingClass, SettingKey, Sighting, SlotState, Told, Transport, Uploaded, Value,
 };
 use async_trait::async_trait;
 use ciborium::Value as Cbor;
@@ -18,57 +18,69 @@ use super::client::{Client, is_passing};
 use super::packet::{get, get_flag, get_text, get_uint};
 use super::request::{Request, group};
 use super::upload::{Between, upload};
+use crate::gatt;
+use crate::gatt::read::NEEDS_PAIRING;
+use crate::reading::{self, Read, Source};
 
 /// The characteristic that carries SMP (Zephyr `smp_transport.rst`, "Bluetooth Low Energy").
 const SMP_CHARACTERISTIC: u128 = 0xda2e_7828_fbce_4e01_ae9e_2611_7499_7c48;
-/// A 16-bit UUID stands in the Bluetooth base UUID.
-const BLUETOOTH_BASE: u128 = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
 
 /// One SMP device.
 pub struct SmpDevice {
     profile: Profile,
     usb_serial: Option<DeviceText>,
+    over_radio: bool,
+    permit: Intent,
     client: Client,
 }
 
 impl SmpDevice {
     /// Takes an open link and what the wire itself told about the device.
     pub fn new(profile: Profile, at: &Sighting, link: Box<dyn Transport>, permit: Intent) -> Self {
-        let (endpoint, framing) = match at.address {
-            Address::Port(_) => (Endpoint::Stream, profile.serial.framing),
-            Address::Ble { .. } => (Endpoint::Characteristic(SMP_CHARACTERISTIC), Framing::Raw),
+        let over_radio = matches!(at.address, Address::Ble { .. });
+        let (endpoint, framing) = match over_radio {
+            false => (Endpoint::Stream, profile.serial.framing),
+            true => (Endpoint::Characteristic(SMP_CHARACTERISTIC), Framing::Raw),
         };
         let client = Client::new(link, endpoint, framing, permit, profile.timing.answer());
-        Self { profile, usb_serial: at.usb.as_ref().and_then(|u| u.serial.clone()), client }
+        let usb_serial = at.usb.as_ref().and_then(|u| u.serial.clone());
+        Self { profile, usb_serial, over_radio, permit, client }
     }
 }
 
 /// Longest value of a setting that is asked for.
 const VALUE: u16 = 256;
 
-// Not read, and why; a failed link is an error of its own.
-type Read = Result<Result<Value, String>, DriverError>;
-
 fn unread(error: DriverError) -> Read {
-    if error.leaves_doubt() || is_passing(&error) { Err(error) } else { Ok(Err(error.kind.to_string())) }
+    match error.kind {
+        _ if needs_pairing(&error) => Ok(Err(NEEDS_PAIRING.into())),
+        _ if error.leaves_doubt() || is_passing(&error) => Err(error),
+        kind => Ok(Err(kind.to_string())),
+    }
+}
+
+fn needs_pairing(error: &DriverError) -> bool {
+    matches!(&error.kind, DriverErrorKind::Link(link) if link.kind == LinkErrorKind::NotPaired)
 }
 
 struct Reader<'a> {
     profile: &'a Profile,
     usb_serial: Option<&'a DeviceText>,
+    client: &'a mut Client,
 }
 
-impl Reader<'_> {
-    async fn read(&self, client: &mut Client, from: &ReadFrom) -> Read {
+#[async_trait]
+impl Source for Reader<'_> {
+    async fn read(&mut self, from: &ReadFrom) -> Read {
         match from {
-            ReadFrom::Setting(key) => self.read_setting(client, key).await,
-            ReadFrom::OsInfo(format) => match client.ask(&Request::os_info(*format)).await {
+            ReadFrom::Setting(key) => self.read_setting(key).await,
+            ReadFrom::OsInfo(format) => match self.client.ask(&Request::os_info(*format)).await {
                 Ok(body) => {
                     Ok(get_text(&body, "output").map(|t| Value::Text(t.into())).ok_or_else(|| "no output".into()))
                 }
                 Err(error) => unread(error),
             },
-            ReadFrom::Stat { group, field } => match client.ask(&Request::stat(group)).await {
+            ReadFrom::Stat { group, field } => match self.client.ask(&Request::stat(group)).await {
                 Ok(body) => {
                     let value = get(&body, "fields").and_then(|f| super::packet::get_int(f, field));
                     Ok(value.map(Value::Int).ok_or_else(|| format!("no field {field}")))
@@ -78,17 +90,18 @@ impl Reader<'_> {
             ReadFrom::UsbSerial => {
                 Ok(self.usb_serial.map(|s| Value::Text(s.clone())).ok_or_else(|| "no USB serial number".into()))
             }
-            ReadFrom::Dis(uuid) => match client.read_characteristic(BLUETOOTH_BASE | u128::from(*uuid) << 96).await {
-                Ok(bytes) => Ok(Ok(Value::Text(DeviceText::from_bytes(&bytes)))),
-                Err(error) => unread(error),
-            },
-            ReadFrom::Udi => Ok(Err("not read yet".into())),
+            ReadFrom::Dis(_) | ReadFrom::Udi | ReadFrom::Battery | ReadFrom::InsulinDelivery => {
+                let answer = self.profile.timing.answer();
+                gatt::read::source(self.client.link(), answer, from).await
+            }
         }
     }
+}
 
-    async fn read_setting(&self, client: &mut Client, key: &SettingKey) -> Read {
+impl Reader<'_> {
+    async fn read_setting(&mut self, key: &SettingKey) -> Read {
         let Some(setting) = self.profile.setting(key) else { return Ok(Err("not in the profile".into())) };
-        let body = match client.ask(&Request::setting(&key.0, VALUE)).await {
+        let body = match self.client.ask(&Request::setting(&key.0, VALUE)).await {
             Ok(body) => body,
             Err(error) => return unread(error),
         };
@@ -104,92 +117,39 @@ impl Reader<'_> {
         }
         Ok(setting.value_type.decode(raw).ok_or_else(|| format!("{} bytes do not fit its type", raw.len())))
     }
-
-    async fn sense(&self, client: &mut Client, condition: &Condition) -> Result<Sensed, DriverError> {
-        Ok(match self.read(client, &condition.read).await? {
-            Err(why) => Sensed::Unreadable(format!("{}: {why}", condition.read)),
-            Ok(value) => match passes(&condition.expect, &value) {
-                Some(true) => Sensed::Safe(format!("{} reads {value}", condition.read)),
-                Some(false) => {
-                    Sensed::Unsafe(format!("{} reads {value}, expected {}", condition.read, condition.expect))
-                }
-                None => Sensed::Unreadable(format!("{} reads {value}, which cannot be judged", condition.read)),
-            },
-        })
-    }
-
-    async fn sense_declared(&self, client: &mut Client, condition: Option<&Condition>) -> Result<Sensed, DriverError> {
-        match condition {
-            Some(condition) => self.sense(client, condition).await,
-            None => Ok(Sensed::Unreadable("the profile names no reading".into())),
-        }
-    }
-
-    async fn readiness(&self, client: &mut Client) -> Result<Readiness, DriverError> {
-        let sources = &self.profile.readiness;
-        Ok(Readiness {
-            therapy: self.sense_declared(client, sources.therapy_idle.as_ref()).await?,
-            alarm: self.sense_declared(client, sources.no_alarm.as_ref()).await?,
-            power: self.power(client).await?,
-        })
-    }
-
-    // Mains or enough battery: one that passes is enough, one that fails counts only when the other does not pass.
-    async fn power(&self, client: &mut Client) -> Result<Sensed, DriverError> {
-        let mains = self.sense_declared(client, self.profile.readiness.mains.as_ref()).await?;
-        if matches!(mains, Sensed::Safe(_)) {
-            return Ok(mains);
-        }
-        let battery = self.sense_declared(client, self.profile.readiness.battery.as_ref()).await?;
-        Ok(match (mains, battery) {
-            (_, safe @ Sensed::Safe(_)) => safe,
-            (Sensed::Unsafe(a), Sensed::Unsafe(b)) => Sensed::Unsafe(format!("{a}; {b}")),
-            (not_safe @ Sensed::Unsafe(_), _) | (_, not_safe) => not_safe,
-        })
-    }
 }
 
 #[async_trait]
-impl Between for (Reader<'_>, &dyn Control) {
+impl Between for Sampling<'_> {
     async fn sample(&mut self, client: &mut Client) {
-        let readiness = self.0.readiness(client).await;
-        self.1.sampled(readiness);
+        let mut reader = Reader { profile: self.profile, usb_serial: self.usb_serial, client };
+        let readiness = reading::readiness(self.profile, &mut reader).await;
+        self.control.sampled(readiness);
     }
 }
 
+struct Sampling<'a> {
+    profile: &'a Profile,
+    usb_serial: Option<&'a DeviceText>,
+    control: &'a dyn Control,
+}
+
 impl SmpDevice {
-    fn parts(&mut self) -> (Reader<'_>, &mut Client) {
-        (Reader { profile: &self.profile, usb_serial: self.usb_serial.as_ref() }, &mut self.client)
+    fn reader(&mut self) -> Reader<'_> {
+        Reader { profile: &self.profile, usb_serial: self.usb_serial.as_ref(), client: &mut self.client }
     }
 
-    async fn read_text(&mut self, from: Option<&ReadFrom>) -> Result<Option<DeviceText>, DriverError> {
-        let Some(from) = from else { return Ok(None) };
-        let (reader, client) = self.parts();
-        Ok(reader.read(client, from).await?.ok().map(|value| match value {
-            Value::Text(text) => text,
-            other => DeviceText::new(&other.to_string()),
-        }))
-    }
-
-    // The first source that gives anything counts, even a placeholder: it must not be skipped for a weaker one.
-    async fn read_serial(&mut self) -> Result<Option<DeviceText>, DriverError> {
-        for source in self.profile.identity.serial.clone() {
-            if let Some(text) = self.read_text(Some(&source)).await?
-                && !text.is_blank()
-            {
-                return Ok(Some(text));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn bootloader(&mut self) -> Result<Bootloader, DriverError> {
-        let declared = Bootloader {
+    fn declared_bootloader(&self) -> Bootloader {
+        Bootloader {
             name: None,
             mode: self.profile.firmware.bootloader.unwrap_or(BootMode::Unknown),
             downgrade_prevention: self.profile.firmware.downgrade_prevention,
             measured: false,
-        };
+        }
+    }
+
+    async fn bootloader(&mut self) -> Result<Bootloader, DriverError> {
+        let declared = self.declared_bootloader();
         let name = match self.client.ask(&Request::bootloader()).await {
             Ok(body) => get_text(&body, "bootloader").map(DeviceText::new),
             Err(error) if error.leaves_doubt() || is_passing(&error) => return Err(error),
@@ -287,35 +247,24 @@ fn slot(entry: &Cbor) -> Option<SlotState> {
 #[async_trait]
 impl Inspect for SmpDevice {
     async fn identify(&mut self) -> Result<Identity, DriverError> {
-        let serial = self.read_serial().await?;
-        let udi = self.read_text(self.profile.identity.udi.clone().as_ref()).await?;
-        let hardware = self.read_text(self.profile.identity.hardware.clone().as_ref()).await?;
+        let reader = &mut self.reader();
+        let identity = reading::identity(reader.profile, reader).await?;
         let images = self.images().await?;
         let scheme = self.profile.firmware.version_scheme;
         let firmware = images.active(ImageId(0)).map(|s| FirmwareVersion { scheme, text: s.version.clone() });
-        let (id, unusable) = match &serial {
-            None => (None, Some("no serial number could be read".to_owned())),
-            Some(s) if self.profile.identity.placeholders.iter().any(|p| p.eq_ignore_ascii_case(s.as_str().trim())) => {
-                (None, Some(format!("serial number {s} is a placeholder that many devices share")))
-            }
-            Some(s) => match DeviceId::new(&self.profile.id, s.as_str()) {
-                Some(id) => (Some(id), None),
-                None => (None, Some(format!("serial number {s} cannot be used as an identifier"))),
-            },
-        };
-        Ok(Identity { profile: self.profile.id.clone(), id, serial, udi, hardware, firmware, unusable })
+        Ok(Identity { firmware, ..identity })
     }
 
     async fn readiness(&mut self) -> Result<Readiness, DriverError> {
-        let (reader, client) = self.parts();
-        reader.readiness(client).await
+        let reader = &mut self.reader();
+        reading::readiness(reader.profile, reader).await
     }
 
     async fn read_config(&mut self) -> Result<ConfigSnapshot, DriverError> {
-        let (reader, client) = self.parts();
+        let mut reader = self.reader();
         let mut settings = BTreeMap::new();
         for setting in &reader.profile.settings {
-            let reading = match reader.read_setting(client, &setting.key).await? {
+            let reading = match reader.read_setting(&setting.key).await? {
                 Ok(value) => Reading::Value(value),
                 Err(why) => Reading::Unreadable(why),
             };
@@ -333,19 +282,31 @@ impl Inspect for SmpDevice {
                 slots.ok_or_else(|| malformed("an entry without a slot number"))?
             }
             Err(error) if error.kind == DriverErrorKind::Unsupported => Vec::new(),
+            // Asked without keys, it is a finding; while a device is changed, a failure.
+            Err(error) if needs_pairing(&error) && self.permit == Intent::Read => {
+                return Ok(Images { slots: Vec::new(), bootloader: self.declared_bootloader() });
+            }
             Err(error) => return Err(error),
         };
         Ok(Images { slots, bootloader: self.bootloader().await? })
     }
 
     async fn checks(&mut self) -> Result<Vec<CheckResult>, DriverError> {
-        let (reader, client) = self.parts();
-        let mut results = Vec::new();
-        for check in &reader.profile.checks {
-            let condition = Condition { read: check.read.clone(), expect: check.expect.clone() };
-            results.push(CheckResult { check: check.id.clone(), sensed: reader.sense(client, &condition).await? });
+        let reader = &mut self.reader();
+        reading::checks(reader.profile, reader).await
+    }
+
+    async fn posture(&mut self) -> Result<Option<Posture>, DriverError> {
+        if !self.over_radio {
+            return Ok(None);
         }
-        Ok(results)
+        let management = match self.client.ask(&Request::image_list()).await {
+            Ok(_) => Told::Value(true),
+            Err(error) if needs_pairing(&error) => Told::Value(false),
+            Err(error) if error.leaves_doubt() || is_passing(&error) => return Err(error),
+            Err(error) => Told::Unreadable(error.kind.to_string()),
+        };
+        gatt::posture::read(self.client.link(), self.profile.timing.answer(), management).await
     }
 }
 
@@ -387,8 +348,8 @@ impl Change for SmpDevice {
         control: &dyn Control,
     ) -> Result<Uploaded, DriverError> {
         self.fits(image, source.len()).await?;
-        let reader = Reader { profile: &self.profile, usb_serial: self.usb_serial.as_ref() };
-        upload(&mut self.client, image, source, control, &self.profile.timing, &mut (reader, control)).await
+        let mut sampling = Sampling { profile: &self.profile, usb_serial: self.usb_serial.as_ref(), control };
+        upload(&mut self.client, image, source, control, &self.profile.timing, &mut sampling).await
     }
 
     async fn mark_test(&mut self, _image: ImageId, hash: &ImageHash) -> Result<(), DriverError> {

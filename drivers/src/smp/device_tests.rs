@@ -366,3 +366,55 @@ async fn the_running_image_is_kept_without_naming_a_hash() {
     let body = &heard.last().unwrap().body;
     assert!(get(body, "hash").is_none() && get_flag(body, "confirm"));
 }
+
+// An SMP device over a radio whose management does as told on the first write.
+fn over_radio(permit: Intent, bond: aseptic_device::Bond, needs_keys: bool) -> SmpDevice {
+    use crate::gatt::peer::{Does, Peer, seen};
+    let table = [(0x180a_u16, [(0x2a25_u16, Does::Says(b"SN-7".to_vec()))])];
+    let table: Vec<_> = table.iter().map(|(s, held)| (*s, held.as_slice())).collect();
+    let mut told = seen(&table);
+    told.services.insert(0x8d53_dc1d_1db7_4cd3_868b_8a52_7460_aa84, vec![SMP_CHARACTERISTIC]);
+    told.bond = bond;
+    let answer = move |bytes: &[u8]| {
+        if needs_keys {
+            return Err(LinkErrorKind::NotPaired);
+        }
+        let request = Packet::decode(bytes).unwrap();
+        let body = super::super::peer::echo(&request).unwrap_or_else(|| match (request.group, request.command) {
+            (1, 0) => map([("images", Value_::Array(vec![entry(0, true)]))]),
+            _ => map([("rc", 8.into())]),
+        });
+        Ok(super::super::peer::answer(Framing::Raw, &request, body))
+    };
+    let peer = Peer::new(&table, [told]).answering(Box::new(answer));
+    let address = Address::Ble { adapter: "hci0".into(), address: "C0:00:00:00:00:01".into() };
+    let at = Sighting { address, usb: None, radio: None, name: None, named: true, simulated: false };
+    let profile = PROFILE.replace("{ os-info = \"n\" }", "{ dis = 0x2a25 }");
+    SmpDevice::new(Profile::parse(&profile).unwrap(), &at, Box::new(peer), permit)
+}
+
+#[tokio::test(start_paused = true)]
+async fn management_that_answers_a_laptop_without_keys_is_told() {
+    let unpaired = aseptic_device::Bond::default();
+    let paired = aseptic_device::Bond { before: true, now: true, undone: false };
+    for (bond, needs_keys, expected) in
+        [(unpaired, false, Some(true)), (unpaired, true, Some(false)), (paired, false, None)]
+    {
+        let mut device = over_radio(Intent::Read, bond, needs_keys);
+        let posture = device.posture().await.unwrap().unwrap();
+        assert_eq!(posture.management.value().copied(), expected, "{:?}", posture.management);
+    }
+    assert_eq!(rig(PROFILE, None).device.posture().await.unwrap(), None, "a wire has no radio");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_keys_a_device_is_known_by_its_open_services_and_never_taken_for_an_empty_one_while_changed() {
+    let unpaired = aseptic_device::Bond::default();
+    let mut device = over_radio(Intent::Read, unpaired, true);
+    let read = device.identify().await.unwrap();
+    assert_eq!(read.id.unwrap().to_string(), "id:acme/SN-7");
+    assert_eq!(read.firmware, None);
+    let config = device.read_config().await.unwrap();
+    assert!(config.settings.values().all(|s| s.reading == Reading::Unreadable("needs pairing".into())));
+    assert!(over_radio(Intent::Effect, unpaired, true).images().await.is_err());
+}
