@@ -207,6 +207,31 @@ mod tests {
 
     #[test]
     fn the_built_in_ward_loads() {
-        assert_eq!(Ward::built_in().unwrap().devices.len(), 6);
+        let devices = Ward::built_in().unwrap().devices;
+        assert_eq!(devices.iter().filter(|d| d.radio.is_none()).count(), 6);
+        assert_eq!(devices.iter().filter(|d| d.radio.is_some()).count(), 5);
+    }
+
+    #[test]
+    fn a_ward_file_that_makes_no_sense_says_why() {
+        let why = |device: &str| {
+            let head = "schema = \"aseptic.ward/1\"\n[[device]]\nproduct = \"P\"\n";
+            Ward::parse(&format!("{head}{device}")).unwrap_err().to_string()
+        };
+        for (device, expected) in [
+            ("serial = \"1\"", "device 1: it needs a port or a radio"),
+            ("serial = \"1\"\nport = \"a\"\nradio = {}", "device 1: it has a port or a radio, not both"),
+            ("serial = \"1\"\nport = \"a/b\"", "port \"a/b\" must be letters and digits"),
+            ("serial = \"1\"\nradio = { mtu = 22 }", "radio: mtu must be 23 to 517"),
+            ("serial = \"1\"\nradio = { lose = 1.5 }", "radio: lose must be a share from 0 to 1"),
+            ("serial = \"1\"\nradio = { adapter = \"../x\" }", "radio: adapter must be hci0"),
+            ("serial = \"1\"\nradio = { smp = \"paired\" }", "needs passkey or pairs-without-asking"),
+            ("serial = \"1\"\nradio = { advertises = [\"fe5\"] }", "\"fe5\" is no UUID"),
+            ("serial = \"1\"\nradio = { manufacturer = \"5\" }", "\"5\" is not an even number of hex digits"),
+            ("serial = \"1\"\nradio = { colour = 1 }", "unknown field `colour`"),
+        ] {
+            let said = why(device);
+            assert!(said.contains(expected), "{said}");
+        }
     }
 }
