@@ -14,18 +14,19 @@ pub struct PtyWard {
 }
 
 impl PtyWard {
-    /// Serves a ward and waits until every port is there.
+    /// Serves a ward and waits until every port and the message bus are there.
     pub fn serve(toml: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ward = Ward::parse(toml).unwrap();
-        let (devices, at) = (ward.devices.len(), dir.path().to_owned());
+        let ports = ward.devices.iter().filter(|d| d.radio.is_none()).count();
+        let at = dir.path().to_owned();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(aseptic_sim::serve::serve(ward, &at)).unwrap();
         });
         let ward = Self { dir };
         let end = Instant::now() + Duration::from_secs(10);
-        while ward.sidecars() < devices {
+        while ward.sidecars() < ports || !ward.port("control").exists() {
             assert!(Instant::now() < end, "the ward did not come up");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -49,15 +50,20 @@ impl PtyWard {
 
     /// Sends a line to the ward's control socket and returns the answer.
     pub fn control(&self, line: &str) -> serde_json::Value {
-        let mut stream = UnixStream::connect(self.dir.path().join("control")).unwrap();
-        writeln!(stream, "{line}").unwrap();
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap()
+        control(self.dir(), line)
     }
 
     /// Returns what a device really holds, past every protocol.
     pub fn truth(&self, serial: &str) -> serde_json::Value {
         self.control(&format!("truth {serial}"))
     }
+}
+
+/// Sends a line to the control socket of the ward in a folder and returns the answer.
+pub fn control(ward: &Path, line: &str) -> serde_json::Value {
+    let mut stream = UnixStream::connect(ward.join("control")).unwrap();
+    writeln!(stream, "{line}").unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    serde_json::from_str(&answer).unwrap()
 }

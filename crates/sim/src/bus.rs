@@ -35,14 +35,14 @@ pub struct SimBus {
 }
 
 impl SimBus {
-    /// Brings a ward to life. Needs a tokio runtime.
+    /// Brings a ward to life, but for devices with a radio. Needs a tokio runtime.
     pub fn new(ward: Ward) -> Self {
         let bus = Self {
             present: Arc::new(watch::channel(Present::new()).0),
             machines: BTreeMap::new(),
             lives: Mutex::new(JoinSet::new()),
         };
-        ward.devices.into_iter().filter_map(Machine::new).fold(bus, Self::with)
+        ward.devices.into_iter().filter(|d| d.radio.is_none()).filter_map(Machine::new).fold(bus, Self::with)
     }
 
     fn with(mut self, machine: Machine) -> Self {

@@ -3,6 +3,10 @@
 //! It shares no codec with the drivers, so that driver and simulation cannot share a misreading.
 //! Start with [`ward`] (what there is), then [`machine`] (what a device is), then [`bus`] and [`serve`] (how it is reached).
 
+#[cfg(unix)]
+mod adapter;
+#[cfg(target_os = "linux")]
+mod bluez;
 pub mod bootloader;
 pub mod bus;
 pub mod firmware;

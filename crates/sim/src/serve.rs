@@ -1,7 +1,8 @@
-//! The ward on pseudo-terminals: a folder with one link a port, a `<port>.usb.json` beside it, and a control socket.
+//! The ward in a folder: one link a pseudo-terminal with a `<port>.usb.json` beside it, a message bus `bus` with an `org.bluez`
+//! where devices have a radio, and a control socket.
 //!
 //! Control: one command a line on `DIR/control`, one JSON object back. `truth SERIAL`,
-//! `set SERIAL NAME VALUE`, `cut SERIAL MILLISECONDS`.
+//! `set SERIAL NAME VALUE`, `cut SERIAL MILLISECONDS`, `adapter NAME off|on|unplug|plug`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,16 +23,32 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::adapter::Adapters;
 use crate::bus::usb;
 use crate::life::{Shared, Socket, Wire, live, lock};
 use crate::machine::Machine;
 use crate::ward::{Device, Ward};
 
-/// Serves a ward in a folder until it fails or the task is dropped.
+const EXPECTED: &str = "expected: truth|set|cut SERIAL …, or adapter NAME off|on|unplug|plug";
+
+// What the control socket reaches.
+struct Hands {
+    machines: BTreeMap<String, Shared>,
+    adapters: Adapters,
+}
+
+/// Serves a ward in a folder until it fails or the task is dropped. Once `DIR/control` is there, `DIR/bus` is too, if any device has a radio.
 pub async fn serve(ward: Ward, dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let control = dir.join("control");
     let _ = fs::remove_file(&control);
+    let adapters = Adapters::new(ward.devices.iter().filter_map(|d| Some(d.radio.as_ref()?.adapter.clone())).collect());
+    #[cfg(target_os = "linux")]
+    let air = if adapters.iter().next().is_some() {
+        Some(crate::bluez::Air::begin(dir, adapters.clone()).await?)
+    } else {
+        None
+    };
     let listener = UnixListener::bind(&control)?;
     let mut machines: BTreeMap<String, Shared> = BTreeMap::new();
     let mut lives = JoinSet::new();
@@ -39,31 +56,47 @@ pub async fn serve(ward: Ward, dir: &Path) -> io::Result<()> {
         let Some(machine) = Machine::new(spec.clone()) else { continue };
         let shared = Arc::new(Mutex::new(machine));
         machines.insert(spec.serial.clone(), shared.clone());
-        lives.spawn(live(shared, Port { dir: dir.to_owned(), spec, open: None }));
+        match spec.radio.clone() {
+            None => drop(lives.spawn(live(shared, Port { dir: dir.to_owned(), spec, open: None }))),
+            #[cfg(target_os = "linux")]
+            Some(radio) => {
+                if let Some(air) = &air {
+                    lives.spawn(live(shared.clone(), crate::bluez::Antenna::new(air.clone(), shared, radio)));
+                }
+            }
+            #[cfg(not(target_os = "linux"))]
+            Some(_) => tracing::warn!(serial = spec.serial, "left out: radios are simulated on Linux only"),
+        }
     }
-    let machines = Arc::new(machines);
+    let hands = Arc::new(Hands { machines, adapters });
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::spawn(talk(stream, machines.clone()));
+        tokio::spawn(talk(stream, hands.clone()));
     }
 }
 
-async fn talk(stream: UnixStream, machines: Arc<BTreeMap<String, Shared>>) {
+async fn talk(stream: UnixStream, hands: Arc<Hands>) {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let answer = obey(&line, &machines);
+        let answer = obey(&line, &hands);
         if write.write_all(format!("{answer}\n").as_bytes()).await.is_err() {
             return;
         }
     }
 }
 
-fn obey(line: &str, machines: &BTreeMap<String, Shared>) -> serde_json::Value {
+fn obey(line: &str, hands: &Hands) -> serde_json::Value {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let machine = words.get(1).and_then(|serial| machines.get(*serial));
+    if let ["adapter", name, verb] = words.as_slice() {
+        return match hands.adapters.obey(name, verb) {
+            true => serde_json::json!({ "ok": true }),
+            false => serde_json::json!({ "error": EXPECTED }),
+        };
+    }
+    let machine = words.get(1).and_then(|serial| hands.machines.get(*serial));
     let (Some(verb), Some(machine)) = (words.first(), machine) else {
-        return serde_json::json!({ "error": "expected: truth|set|cut SERIAL …" });
+        return serde_json::json!({ "error": EXPECTED });
     };
     let mut machine = lock(machine);
     match (*verb, words.get(2), words.get(3)) {
@@ -76,7 +109,7 @@ fn obey(line: &str, machines: &BTreeMap<String, Shared>) -> serde_json::Value {
             }
             Err(_) => serde_json::json!({ "error": "expected milliseconds" }),
         },
-        _ => serde_json::json!({ "error": "expected: truth|set|cut SERIAL …" }),
+        _ => serde_json::json!({ "error": EXPECTED }),
     }
 }
 

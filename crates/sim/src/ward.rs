@@ -1,5 +1,7 @@
 //! What a simulated ward holds: a TOML file, `schema = "aseptic.ward/1"`.
 
+pub mod radio;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -7,6 +9,7 @@ use serde::Deserialize;
 use crate::bootloader::Mode;
 use crate::firmware::Behaviour;
 use crate::wire::Framing;
+pub use radio::Radio;
 
 /// The value of `schema` in a ward file.
 pub const SCHEMA: &str = "aseptic.ward/1";
@@ -26,8 +29,12 @@ pub struct Ward {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Device {
-    /// Port name, such as `ttySIM0`.
+    /// Port name, such as `ttySIM0`; empty for a device with a radio.
+    #[serde(default)]
     pub port: String,
+    /// A radio, for a device without a port.
+    #[serde(default)]
+    pub radio: Option<Radio>,
     /// Serial number.
     pub serial: String,
     /// USB product string.
@@ -149,15 +156,35 @@ pub struct WardError(String);
 impl Ward {
     /// Reads a ward file.
     pub fn parse(text: &str) -> Result<Self, WardError> {
-        let ward: Self = toml::from_str(text).map_err(|e| WardError(e.to_string()))?;
+        let mut ward: Self = toml::from_str(text).map_err(|e| WardError(e.to_string()))?;
         if ward.schema != SCHEMA {
             return Err(WardError(format!("schema must be \"{SCHEMA}\"")));
         }
+        let mut serials = std::collections::BTreeSet::new();
         let mut ports = std::collections::BTreeSet::new();
-        for device in &ward.devices {
-            let plain = !device.port.is_empty() && device.port.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-            if !plain || !ports.insert(&device.port) {
-                return Err(WardError(format!("port {:?} must be letters and digits, and used once", device.port)));
+        for device in &mut ward.devices {
+            let fail = |why: &str| Err(WardError(format!("device {}: {why}", device.serial)));
+            if !serials.insert(device.serial.clone()) {
+                return fail("serial number used twice");
+            }
+            match (&device.radio, device.port.as_str()) {
+                (Some(radio), "") => {
+                    if let Some(why) = radio.problem() {
+                        return fail(&format!("radio: {why}"));
+                    }
+                    device.wire.framing = Framing::Raw;
+                    if let Some(percent) = radio.battery {
+                        device.settings.entry("state/battery".into()).or_insert(toml::Value::Integer(percent.into()));
+                    }
+                }
+                (Some(_), _) => return fail("it has a port or a radio, not both"),
+                (None, "") => return fail("it needs a port or a radio"),
+                (None, port) => {
+                    let plain = port.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+                    if !plain || !ports.insert(port.to_owned()) {
+                        return fail(&format!("port {port:?} must be letters and digits, and used once"));
+                    }
+                }
             }
             for name in device.settings.keys() {
                 if !crate::machine::default_settings(device).contains_key(name) {
@@ -180,6 +207,31 @@ mod tests {
 
     #[test]
     fn the_built_in_ward_loads() {
-        assert_eq!(Ward::built_in().unwrap().devices.len(), 6);
+        let devices = Ward::built_in().unwrap().devices;
+        assert_eq!(devices.iter().filter(|d| d.radio.is_none()).count(), 6);
+        assert_eq!(devices.iter().filter(|d| d.radio.is_some()).count(), 5);
+    }
+
+    #[test]
+    fn a_ward_file_that_makes_no_sense_says_why() {
+        let why = |device: &str| {
+            let head = "schema = \"aseptic.ward/1\"\n[[device]]\nproduct = \"P\"\n";
+            Ward::parse(&format!("{head}{device}")).unwrap_err().to_string()
+        };
+        for (device, expected) in [
+            ("serial = \"1\"", "device 1: it needs a port or a radio"),
+            ("serial = \"1\"\nport = \"a\"\nradio = {}", "device 1: it has a port or a radio, not both"),
+            ("serial = \"1\"\nport = \"a/b\"", "port \"a/b\" must be letters and digits"),
+            ("serial = \"1\"\nradio = { mtu = 22 }", "radio: mtu must be 23 to 517"),
+            ("serial = \"1\"\nradio = { lose = 1.5 }", "radio: lose must be a share from 0 to 1"),
+            ("serial = \"1\"\nradio = { adapter = \"../x\" }", "radio: adapter must be hci0"),
+            ("serial = \"1\"\nradio = { smp = \"paired\" }", "needs passkey or pairs-without-asking"),
+            ("serial = \"1\"\nradio = { advertises = [\"fe5\"] }", "\"fe5\" is no UUID"),
+            ("serial = \"1\"\nradio = { manufacturer = \"5\" }", "\"5\" is not an even number of hex digits"),
+            ("serial = \"1\"\nradio = { colour = 1 }", "unknown field `colour`"),
+        ] {
+            let said = why(device);
+            assert!(said.contains(expected), "{said}");
+        }
     }
 }

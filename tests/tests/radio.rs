@@ -1,0 +1,398 @@
+//! The simulated ward on the air, through the unmodified radio library and `BleBus`.
+//!
+//! The library finds its bus by `DBUS_SYSTEM_BUS_ADDRESS`, which belongs to a whole process and which nothing may set once threads
+//! run. So each test serves a ward, then runs itself again as a child with the variable set: the child is the laptop.
+
+#![cfg(target_os = "linux")]
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aseptic_device::link::LinkErrorKind;
+use aseptic_device::profile::BleMatch;
+use aseptic_device::session::{Changing, Reach, Session};
+use aseptic_device::{
+    Address, Bus as _, DeviceId, Endpoint, LineSettings, LinkError, Opener as _, Profile, Sighting, SightingEvent,
+    Transport,
+};
+use aseptic_drivers::profiles;
+use aseptic_drivers::registry::Registry;
+use aseptic_tests::pty_ward::{PtyWard, control};
+use aseptic_transports::{BleBus, SystemClock};
+use futures::StreamExt as _;
+use tokio::time::{Instant, timeout};
+
+const WARD: &str = "ASEPTIC_TEST_WARD";
+const SMP: Endpoint = Endpoint::Characteristic(0xda2e_7828_fbce_4e01_ae9e_2611_7499_7c48);
+const SERIAL_NUMBER: Endpoint = short(0x2a25);
+const BATTERY_LEVEL: Endpoint = short(0x2a19);
+const PATIENCE: Duration = Duration::from_secs(15);
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+const fn short(number: u128) -> Endpoint {
+    Endpoint::Characteristic(0x0000_0000_0000_1000_8000_0080_5f9b_34fb | number << 96)
+}
+
+/// The laptop's side of a test.
+struct Laptop {
+    ward: PathBuf,
+    bus: BleBus,
+}
+
+// `test`: the name of the test that calls.
+fn over_the_air(test: &str, ward: &str, laptop: impl AsyncFnOnce(Laptop)) {
+    if let Some(dir) = std::env::var_os(WARD) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let bus = BleBus::new(Vec::new(), true);
+        return runtime.block_on(laptop(Laptop { ward: dir.into(), bus }));
+    }
+    let ward = PtyWard::serve(&format!("schema = \"aseptic.ward/1\"\n{ward}"));
+    let address = format!("unix:path={}", ward.port("bus").display());
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(WARD, ward.dir())
+        .env("DBUS_SYSTEM_BUS_ADDRESS", address)
+        .output()
+        .unwrap();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(child.status.success(), "{}\n{}", said(&child.stdout), said(&child.stderr));
+    assert!(said(&child.stdout).contains("1 passed"), "the child ran no test of this name");
+}
+
+impl Laptop {
+    // Waits for an event that satisfies.
+    async fn sees<T>(&self, within: Duration, what: impl Fn(&SightingEvent) -> Option<T>) -> T {
+        let mut events = self.bus.watch();
+        let seen = timeout(within, async {
+            loop {
+                let event = events.next().await.unwrap();
+                if let Some(found) = what(&event) {
+                    return found;
+                }
+            }
+        });
+        seen.await.expect("seen in time")
+    }
+
+    async fn finds(&self, name: &str) -> Sighting {
+        let named = |e: &SightingEvent| match e {
+            SightingEvent::Seen(s) if s.name.as_ref().is_some_and(|n| n.to_string() == name) => Some(s.clone()),
+            SightingEvent::Seen(_) | SightingEvent::Gone(_) => None,
+        };
+        self.sees(PATIENCE, named).await
+    }
+
+    fn control(&self, line: &str) {
+        assert_eq!(control(&self.ward, line), serde_json::json!({ "ok": true }), "{line}");
+    }
+
+    fn profile(&self) -> Profile {
+        let generic = profiles::built_in().unwrap().into_iter().find(|p| p.id == "generic-mcumgr").unwrap();
+        let service = "8d53dc1d-1db7-4cd3-868b-8a527460aa84".to_owned();
+        Profile { ble: vec![BleMatch { service, name: Some("PM-1".into()) }], ..generic }
+    }
+
+    async fn opens(&self, at: &Sighting) -> Result<Box<dyn Transport>, LinkError> {
+        self.bus.open(at, &LineSettings::default()).await
+    }
+}
+
+fn ward(radio: &str) -> String {
+    format!("[[device]]\nserial = \"PM-1\"\nproduct = \"Monitor\"\nradio = {{ name = \"PM-1\", {radio} }}\n")
+}
+
+#[test]
+fn a_name_that_comes_late_is_told_when_it_comes() {
+    over_the_air(
+        "a_name_that_comes_late_is_told_when_it_comes",
+        &ward("late-name-ms = 700, manufacturer = \"5900abcd\""),
+        async |laptop: Laptop| {
+            let mut events = laptop.bus.watch();
+            let mut seen = Vec::new();
+            while seen.last().is_none_or(|s: &Sighting| s.name.is_none()) {
+                match timeout(PATIENCE, events.next()).await.unwrap().unwrap() {
+                    SightingEvent::Seen(s) => seen.push(s),
+                    SightingEvent::Gone(address) => panic!("{address:?} is gone"),
+                }
+            }
+            assert!(seen[0].name.is_none(), "the first sighting has no name yet: {seen:?}");
+            assert!(seen.iter().all(|s| s.address == seen[0].address));
+        },
+    );
+}
+
+#[test]
+fn a_device_that_restarts_under_another_address_is_found_again() {
+    over_the_air(
+        "a_device_that_restarts_under_another_address_is_found_again",
+        &ward("moves = true, address = \"resolvable-private\""),
+        async |laptop: Laptop| {
+            let at = laptop.finds("PM-1").await;
+            let profile = Arc::new(laptop.profile());
+            let id = DeviceId::new(&profile.id, "PM-1").unwrap();
+            let (bus, opener, clock) = (Arc::new(laptop.bus.clone()), Arc::new(Registry), Arc::new(SystemClock));
+            let reach = Reach { bus, opener, clock, profile };
+            let mut session = Session::<Changing>::change(reach, at.clone(), &id).await.unwrap();
+            let images = session.inspecting().unwrap().images().await.unwrap();
+            assert_eq!(images.slots.iter().filter(|s| s.active).count(), 1);
+            let begun = Instant::now();
+            session.changing().unwrap().restart().await.unwrap();
+            session.reopen(Duration::from_secs(60)).await.unwrap();
+            eprintln!("back after {:?}", begun.elapsed());
+            assert_ne!(session.sighting().address, at.address);
+            assert_eq!(session.identity().id.as_ref(), Some(&id));
+            assert_eq!(session.inspecting().unwrap().images().await.unwrap().slots, images.slots);
+            assert!(begun.elapsed() < PATIENCE, "back after {:?}", begun.elapsed());
+        },
+    );
+}
+
+#[test]
+fn a_device_without_power_is_told_by_its_silence_and_its_link_at_once() {
+    over_the_air(
+        "a_device_without_power_is_told_by_its_silence_and_its_link_at_once",
+        &ward("forget-ms = 3000"),
+        async |laptop: Laptop| {
+            let at = laptop.finds("PM-1").await;
+            let mut link = laptop.opens(&at).await.unwrap();
+            laptop.control("cut PM-1 600000");
+            let lost = timeout(AT_ONCE, link.receive()).await.expect("at once").unwrap_err();
+            assert_eq!(lost.kind, LinkErrorKind::Gone);
+            drop(link);
+            let gone = |e: &SightingEvent| matches!(e, SightingEvent::Gone(a) if *a == at.address).then_some(());
+            laptop.sees(Duration::from_secs(40), gone).await;
+            assert!(laptop.opens(&at).await.is_err());
+        },
+    );
+}
+
+#[test]
+fn an_adapter_that_goes_takes_its_links_and_devices_with_it_at_once() {
+    over_the_air(
+        "an_adapter_that_goes_takes_its_links_and_devices_with_it_at_once",
+        &ward("smp = \"open\""),
+        async |laptop: Laptop| {
+            for (away, back) in [("off", "on"), ("unplug", "plug")] {
+                let at = laptop.finds("PM-1").await;
+                let mut events = laptop.bus.watch();
+                let mut link = laptop.opens(&at).await.unwrap();
+                link.subscribe(SMP).await.unwrap();
+                laptop.control(&format!("adapter hci0 {away}"));
+                let lost = timeout(AT_ONCE, link.receive()).await.expect("at once").unwrap_err();
+                assert_eq!(lost.kind, LinkErrorKind::Gone, "{away}");
+                assert!(timeout(AT_ONCE, link.write(SMP, &[0; 8])).await.expect("at once").is_err(), "{away}");
+                let told = timeout(AT_ONCE, async {
+                    while !matches!(events.next().await.unwrap(), SightingEvent::Gone(a) if a == at.address) {}
+                });
+                told.await.expect("told at once");
+                // Longer than the bus waits before it asks the system again: it stays off.
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                assert!(laptop.opens(&at).await.is_err(), "{away}");
+                laptop.control(&format!("adapter hci0 {back}"));
+            }
+            laptop.finds("PM-1").await;
+        },
+    );
+}
+
+#[test]
+fn characteristics_are_read_and_what_the_stack_hides_is_not_there() {
+    over_the_air(
+        "characteristics_are_read_and_what_the_stack_hides_is_not_there",
+        &ward("battery = 62, insulin = true, security-levels = [[1, 1], [1, 4]], protected = [\"2b21\"]"),
+        async |laptop: Laptop| {
+            let at = laptop.finds("PM-1").await;
+            let mut link = laptop.opens(&at).await.unwrap();
+            assert_eq!(link.read(SERIAL_NUMBER).await.unwrap(), b"PM-1");
+            assert_eq!(link.read(short(0x2a26)).await.unwrap(), b"1.2.0");
+            assert_eq!(link.read(short(0x2bf5)).await.unwrap(), [1, 1, 1, 4]);
+            assert_eq!(link.max_write(), 244);
+            let refused = link.read(short(0x2b21)).await.unwrap_err();
+            assert!(refused.to_string().contains("Not paired"), "{refused}");
+            for hidden in [BATTERY_LEVEL, short(0x2a00), short(0x2b2a)] {
+                assert!(matches!(link.read(hidden).await.unwrap_err().kind, LinkErrorKind::Unsupported(_)));
+            }
+            let battery = laptop.property(&at, "org.bluez.Battery1", "Percentage").await.unwrap();
+            assert_eq!(u8::try_from(battery).unwrap(), 62);
+        },
+    );
+}
+
+// An echo with a text of so many bytes, as the protocol description has it.
+fn echo(sequence: u8, text: u16) -> Vec<u8> {
+    let mut body = vec![0xa1, 0x61, b'd', 0x79];
+    body.extend(text.to_be_bytes());
+    body.resize(body.len() + usize::from(text), b'x');
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [&[0x0a, 0, length[0], length[1], 0, 0, sequence, 0], body.as_slice()].concat()
+}
+
+#[test]
+fn twenty_thousand_notifications_arrive() {
+    over_the_air(
+        "twenty_thousand_notifications_arrive",
+        &format!("{}wire = {{ buffer-size = 1024 }}\n", ward("mtu = 48")),
+        async |laptop: Laptop| {
+            let at = laptop.finds("PM-1").await;
+            let mut link = laptop.opens(&at).await.unwrap();
+            link.subscribe(SMP).await.unwrap();
+            let mut notifications = 0;
+            let begun = Instant::now();
+            for round in 0..1_000_u32 {
+                let request = echo((round & 0xff) as u8, 900);
+                for piece in request.chunks(link.max_write()) {
+                    link.write(SMP, piece).await.unwrap();
+                }
+                let mut answer = Vec::new();
+                while answer.len() < request.len() {
+                    let piece = timeout(PATIENCE, link.receive()).await.expect("nothing is lost").unwrap();
+                    assert!(piece.bytes.len() <= 45);
+                    answer.extend(piece.bytes);
+                    notifications += 1;
+                }
+                assert_eq!(&answer[6..7], &request[6..7], "answers come in order");
+                assert!(answer.ends_with(&request[14..]));
+            }
+            assert!(notifications >= 20_000, "{notifications}");
+            eprintln!("{notifications} notifications in {:?}", begun.elapsed());
+        },
+    );
+}
+
+#[test]
+fn lost_notifications_are_recovered_by_the_driver() {
+    over_the_air(
+        "lost_notifications_are_recovered_by_the_driver",
+        &ward("mtu = 100, lose = 0.05"),
+        async |laptop: Laptop| {
+            let at = laptop.finds("PM-1").await;
+            let mut profile = laptop.profile();
+            profile.timing.answer_s = 1;
+            let link = laptop.opens(&at).await.unwrap();
+            let mut device = Registry.inspect(&profile, &at, link).unwrap();
+            let begun = Instant::now();
+            for round in 0..10 {
+                let images = device.images().await.unwrap_or_else(|e| panic!("round {round}: {e}"));
+                assert_eq!(images.slots.len(), 1);
+            }
+            assert!(begun.elapsed() > Duration::from_secs(1), "nothing was lost, so nothing was shown");
+        },
+    );
+}
+
+const BLUEZ: &str = "org.bluez";
+
+impl Laptop {
+    async fn connection(&self) -> zbus::Connection {
+        let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap();
+        zbus::connection::Builder::address(address.as_str()).build().await.unwrap()
+    }
+
+    fn path(&self, at: &Sighting) -> String {
+        let Address::Ble { adapter, address } = &at.address else { panic!("{at:?}") };
+        format!("/org/bluez/{adapter}/dev_{}", address.replace(':', "_"))
+    }
+
+    async fn property(&self, at: &Sighting, interface: &str, name: &str) -> zbus::Result<zbus::OwnedVariant> {
+        let bus = self.connection().await;
+        let (path, properties) = (self.path(at), Some("org.freedesktop.DBus.Properties"));
+        let answer = bus.call_method(Some(BLUEZ), path.as_str(), properties, "Get", &(interface, name)).await?;
+        answer.body().deserialize()
+    }
+}
+
+/// A person at the laptop, who types the same passkey whenever asked.
+struct Person {
+    types: Option<u32>,
+}
+
+#[derive(Debug, zbus::DBusError)]
+#[zbus(prefix = "org.bluez.Error")]
+enum Refusal {
+    #[zbus(error)]
+    Bus(zbus::Error),
+    Rejected(String),
+}
+
+type Result<T, E = Refusal> = std::result::Result<T, E>;
+
+#[zbus::interface(name = "org.bluez.Agent1")]
+impl Person {
+    fn request_passkey(&self, _device: zbus::ObjectPath<'_>) -> Result<u32> {
+        self.types.ok_or_else(|| Refusal::Rejected("no".into()))
+    }
+}
+
+// Pairs with an agent that types so; returns the error's name.
+async fn pairs(laptop: &Laptop, at: &Sighting, person: Option<Person>) -> Result<(), String> {
+    let bus = laptop.connection().await;
+    if let Some(person) = person {
+        bus.object_server().at("/person", person).await.unwrap();
+        let path = zbus::ObjectPath::try_from("/person").unwrap();
+        let body = (path, "KeyboardOnly");
+        let manager = Some("org.bluez.AgentManager1");
+        bus.call_method(Some(BLUEZ), "/org/bluez", manager, "RegisterAgent", &body).await.unwrap();
+    }
+    let path = laptop.path(at);
+    match bus.call_method(Some(BLUEZ), path.as_str(), Some("org.bluez.Device1"), "Pair", &()).await {
+        Ok(_) => Ok(()),
+        Err(zbus::Error::MethodError(name, ..)) => Err(name.to_string()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn only_who_types_the_passkey_is_paired_and_may_speak() {
+    over_the_air(
+        "only_who_types_the_passkey_is_paired_and_may_speak",
+        &ward("smp = \"paired\", passkey = 314159"),
+        async |laptop: Laptop| {
+            let at = laptop.finds("PM-1").await;
+            let paired = async || bool::try_from(laptop.property(&at, "org.bluez.Device1", "Paired").await.unwrap());
+            let mut link = laptop.opens(&at).await.unwrap();
+            let refused = link.subscribe(SMP).await.unwrap_err();
+            assert!(refused.to_string().contains("Not paired"), "{refused}");
+            let wrong = |error: &str| Err(format!("org.bluez.Error.{error}"));
+            assert_eq!(pairs(&laptop, &at, None).await, wrong("AuthenticationFailed"));
+            assert_eq!(pairs(&laptop, &at, Some(Person { types: Some(1) })).await, wrong("AuthenticationFailed"));
+            assert_eq!(pairs(&laptop, &at, Some(Person { types: None })).await, wrong("AuthenticationRejected"));
+            assert_eq!(paired().await, Ok(false));
+            assert_eq!(pairs(&laptop, &at, Some(Person { types: Some(314_159) })).await, Ok(()));
+            assert_eq!(paired().await, Ok(true));
+            link.subscribe(SMP).await.unwrap();
+            link.write(SMP, &echo(7, 5)).await.unwrap();
+            assert_eq!(timeout(AT_ONCE, link.receive()).await.unwrap().unwrap().bytes[6], 7);
+        },
+    );
+}
+
+#[test]
+fn a_device_that_just_works_is_paired_by_a_mere_read() {
+    over_the_air(
+        "a_device_that_just_works_is_paired_by_a_mere_read",
+        &ward("pairs-without-asking = true, raises-security = true, protected = [\"2a25\"]"),
+        async |laptop: Laptop| {
+            let at = laptop.finds("PM-1").await;
+            let paired = async || bool::try_from(laptop.property(&at, "org.bluez.Device1", "Paired").await.unwrap());
+            let mut link = laptop.opens(&at).await.unwrap();
+            assert_eq!(paired().await, Ok(false));
+            assert_eq!(link.read(SERIAL_NUMBER).await.unwrap(), b"PM-1");
+            assert_eq!(paired().await, Ok(true));
+            // What an audit does about it: the bond goes with all that is known of the device.
+            let path = laptop.path(&at);
+            let (bus, device) = (laptop.connection().await, zbus::ObjectPath::try_from(path.as_str()).unwrap());
+            let adapter = Some("org.bluez.Adapter1");
+            bus.call_method(Some(BLUEZ), "/org/bluez/hci0", adapter, "RemoveDevice", &(device,)).await.unwrap();
+            assert!(timeout(AT_ONCE, link.receive()).await.expect("at once").is_err());
+            let back = timeout(PATIENCE, async {
+                while laptop.property(&at, "org.bluez.Device1", "Paired").await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            });
+            back.await.expect("it is heard again");
+            assert_eq!(paired().await, Ok(false));
+        },
+    );
+}
