@@ -5,7 +5,10 @@ use aseptic_device::profile::ProfileError;
 
 const FILES: &[(&str, &str)] = &[
     ("generic-mcumgr.toml", include_str!("../profiles/generic-mcumgr.toml")),
+    ("sim-ip2.toml", include_str!("../profiles/sim-ip2.toml")),
     ("sim-lvp2.toml", include_str!("../profiles/sim-lvp2.toml")),
+    ("sim-ox1.toml", include_str!("../profiles/sim-ox1.toml")),
+    ("sim-pm3.toml", include_str!("../profiles/sim-pm3.toml")),
     ("sim-sp1.toml", include_str!("../profiles/sim-sp1.toml")),
 ];
 

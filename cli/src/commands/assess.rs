@@ -2,6 +2,7 @@
 
 use aseptic_baselines::{Finding, Verdict};
 use aseptic_workflow::{Code, DeviceRef, DeviceState, Problem, assess};
+use jiff::tz::TimeZone;
 
 use crate::args::Cli;
 use crate::console::{Console, Done};
@@ -15,7 +16,7 @@ pub async fn run(
     baseline: Option<&str>,
     console: &mut Console,
 ) -> Result<Done, Problem> {
-    let assessment = assess(&laptop(cli, Some(device))?, device, baseline).await?;
+    let assessment = assess(&laptop(cli, Some(device))?, device, baseline, &TimeZone::system()).await?;
     console.visit = Some(assessment.visit.clone());
     console.device = assessment.identity.id.as_ref().map(ToString::to_string);
     for finding in &assessment.findings {

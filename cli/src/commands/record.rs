@@ -8,6 +8,7 @@ use std::sync::Arc;
 use aseptic_store::Store;
 use aseptic_transports::{Recorder, SystemClock};
 use aseptic_workflow::{Code, DeviceRef, DeviceState, Problem, assess};
+use jiff::tz::TimeZone;
 use rand::rngs::OsRng;
 
 use crate::args::Cli;
@@ -23,7 +24,7 @@ pub async fn run(cli: &Cli, device: &DeviceRef, output: &Path, console: &mut Con
     let recorder = Recorder::new(bus(cli, &store, Some(device))?, Arc::new(SystemClock), BufWriter::new(file))
         .map_err(|e| Problem::new(Code::NotFound, e, "check the path"))?;
     let laptop = laptop_over(cli, Arc::new(recorder), store)?;
-    let assessment = assess(&laptop, device, None).await?;
+    let assessment = assess(&laptop, device, None, &TimeZone::system()).await?;
     drop(laptop);
     console.device = assessment.identity.id.as_ref().map(ToString::to_string);
     console.say("! the recording holds settings as they crossed the wire, secrets too: keep it as you keep those");

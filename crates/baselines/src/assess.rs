@@ -3,12 +3,15 @@
 use aseptic_device::profile::{Profile, passes};
 use aseptic_device::setting::Reading;
 use aseptic_device::{
-    ConfigSnapshot, DeviceText, FirmwareVersion, Identity, ImageHash, ImageId, Images, SettingClass, SettingKey, Value,
+    ConfigSnapshot, DeviceText, FirmwareVersion, Identity, ImageHash, ImageId, Images, Posture, SettingClass,
+    SettingKey, Value,
 };
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 use crate::finding::{Finding, Fix, Verdict};
+use crate::radio;
 use crate::rule::{BuiltIn, Read, Rule, RuleError, RulesFile};
 use crate::waiver::Waiver;
 
@@ -28,6 +31,7 @@ pub fn built_in() -> Result<Baseline, RuleError> {
         include_str!("../rules/identity.toml"),
         include_str!("../rules/firmware.toml"),
         include_str!("../rules/settings.toml"),
+        include_str!("../rules/radio.toml"),
     ] {
         rules.extend(RulesFile::parse(text)?.rules);
     }
@@ -51,6 +55,12 @@ pub struct Facts<'a> {
     pub vulnerable: &'a [FirmwareVersion],
     /// Whether a scanned code agreed with the serial number; `None` where nothing was scanned.
     pub scan_agreed: Option<bool>,
+    /// Device identifier (GS1 01) of the scanned label, where it has one.
+    pub scanned_device: Option<&'a str>,
+    /// What the radio link showed; `None` over a cable.
+    pub posture: Option<&'a Posture>,
+    /// Where the device is: its clock shows local time.
+    pub zone: TimeZone,
 }
 
 /// Judges a device.
@@ -58,11 +68,11 @@ pub fn assess(baseline: &Baseline, facts: &Facts<'_>, waivers: &[Waiver], now: T
     baseline.rules.iter().map(|rule| finding(rule, facts, waivers, now)).collect()
 }
 
-struct Judged {
-    verdict: Verdict,
-    observed: String,
-    expected: String,
-    fix: Option<Fix>,
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    pub(crate) observed: String,
+    pub(crate) expected: String,
+    pub(crate) fix: Option<Fix>,
 }
 
 fn judged(passed: bool, observed: impl Into<String>, expected: impl Into<String>) -> Judged {
@@ -78,7 +88,7 @@ fn finding(rule: &Rule, facts: &Facts<'_>, waivers: &[Waiver], now: Timestamp) -
     let mut judged = match &rule.read {
         Read::Setting(key) => setting(rule, key, facts),
         Read::SecretNot { key, defaults } => secret(key, defaults, facts),
-        Read::BuiltIn(built_in) => judge_built_in(*built_in, facts),
+        Read::BuiltIn(built_in) => judge_built_in(*built_in, facts, now),
     };
     let mut what_to_do = rule.remediation.clone();
     if judged.verdict == Verdict::Fail {
@@ -162,7 +172,7 @@ fn secret(key: &SettingKey, defaults: &[String], facts: &Facts<'_>) -> Judged {
     }
 }
 
-fn judge_built_in(what: BuiltIn, facts: &Facts<'_>) -> Judged {
+fn judge_built_in(what: BuiltIn, facts: &Facts<'_>, now: Timestamp) -> Judged {
     let active = facts.images.active(ImageId(0));
     match what {
         BuiltIn::VersionApproved => version_approved(facts),
@@ -202,6 +212,7 @@ fn judge_built_in(what: BuiltIn, facts: &Facts<'_>) -> Judged {
         BuiltIn::HardwareKnown => {
             present(facts.profile.identity.hardware.is_some(), facts.identity.hardware.as_ref(), "a hardware revision")
         }
+        BuiltIn::Radio(what) => radio::judge(what, facts, now),
         BuiltIn::SecondIdentifier => match facts.scan_agreed {
             None => unknown("no label was scanned", "a scanned code that agrees with the serial number"),
             Some(agreed) => {

@@ -15,6 +15,12 @@ protocol = "smp"
 serial = ["usb-serial"]
 udi = "usb-serial"
 hardware = "usb-serial"
+[[ble]]
+service = "8d53dc1d-1db7-4cd3-868b-8a527460aa84"
+name = "Acme PM"
+[radio]
+pnp = { source = 1, vendor = 95, product = 3 }
+database-hashes = ["00112233445566778899aabbccddeeff"]
 [firmware]
 version-scheme = "mcuboot"
 approved = ["1.3.0"]
@@ -36,6 +42,7 @@ struct Read3 {
     signed: Vec<ImageHash>,
     vulnerable: Vec<FirmwareVersion>,
     scan: Option<bool>,
+    posture: Posture,
 }
 
 fn hash(n: u8) -> ImageHash {
@@ -117,7 +124,20 @@ fn world(world: World) -> Read3 {
             World::Bad => Some(false),
             World::Silent => None,
         },
+        posture: posture(world),
     }
+}
+
+fn posture(world: World) -> Posture {
+    let mut posture = crate::radio::tests::good();
+    for (_, failing, unreadable) in crate::radio::tests::CASES {
+        match world {
+            World::Good => {}
+            World::Bad => failing(&mut posture),
+            World::Silent => unreadable(&mut posture),
+        }
+    }
+    posture
 }
 
 fn findings(read: &Read3, waivers: &[Waiver]) -> Vec<Finding> {
@@ -129,6 +149,9 @@ fn findings(read: &Read3, waivers: &[Waiver]) -> Vec<Finding> {
         signed_images: &read.signed,
         vulnerable: &read.vulnerable,
         scan_agreed: read.scan,
+        scanned_device: Some("04012345678901"),
+        posture: Some(&read.posture),
+        zone: crate::radio::tests::zone(),
     };
     assess(&built_in().unwrap(), &facts, waivers, "2026-11-24T03:00:00Z".parse().unwrap())
 }

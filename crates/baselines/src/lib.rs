@@ -5,6 +5,7 @@
 
 pub mod assess;
 pub mod finding;
+pub mod radio;
 pub mod rule;
 pub mod waiver;
 

@@ -7,6 +7,8 @@ use aseptic_device::{SettingKey, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::radio::Radio;
+
 /// The value of `schema` in a rules file.
 pub const SCHEMA: &str = "aseptic.rules/1";
 
@@ -126,6 +128,8 @@ pub enum BuiltIn {
     HardwareKnown,
     /// A second, independent identifier agreed with the serial number.
     SecondIdentifier,
+    /// Something that a radio link shows.
+    Radio(Radio),
 }
 
 /// Rules that cannot be used; every problem found.

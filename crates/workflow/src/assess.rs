@@ -2,8 +2,9 @@
 
 use aseptic_baselines::rule::RulesFile;
 use aseptic_baselines::{Baseline, Facts, Finding, Summary, Verdict, built_in};
-use aseptic_device::{ConfigSnapshot, DeviceId, Identity, ImageHash, Images, Inspecting, Session};
+use aseptic_device::{Bond, ConfigSnapshot, DeviceId, Identity, ImageHash, Images, Inspecting, Posture, Session};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,9 @@ pub struct Assessment {
     pub findings: Vec<Finding>,
     /// How many came to what.
     pub summary: Summary,
+    /// What the radio link showed; `None` over a cable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posture: Option<Posture>,
 }
 
 impl Assessment {
@@ -46,12 +50,21 @@ impl Assessment {
     }
 }
 
-/// Assesses a device within its visit.
-pub async fn assess(laptop: &Laptop, device: &DeviceRef, baseline: Option<&str>) -> Result<Assessment, Problem> {
+/// Assesses a device within its visit. The device's clock is held against local time in `zone`.
+pub async fn assess(
+    laptop: &Laptop,
+    device: &DeviceRef,
+    baseline: Option<&str>,
+    zone: &TimeZone,
+) -> Result<Assessment, Problem> {
     let visit = visit_of(laptop, device).await?;
     let mut session = open(laptop, &same_device(&visit, device), Purpose::Audit).await?;
-    let assessment = judge(laptop, &visit, &mut session, Against::Baseline(baseline)).await?;
+    let assessment = judge(laptop, &visit, &mut session, Against::Baseline(baseline, zone)).await?;
     let id = assessment.identity.id.clone();
+    if let Some(bond) = assessment.posture.as_ref().map(|p| p.bond).filter(Bond::came_about) {
+        let kind = if bond.now { "pairing.left" } else { "pairing.undone" };
+        laptop.store.audit(laptop.entry(kind, id.as_ref(), Some(&visit.id), serde_json::json!({ "bond": bond })))?;
+    }
     let body = serde_json::json!({
         "baseline": assessment.baseline, "summary": assessment.summary,
         "failed": assessment.findings.iter().filter(|f| f.result == Verdict::Fail).map(|f| &f.rule).collect::<Vec<_>>(),
@@ -69,9 +82,10 @@ pub(crate) fn same_device(visit: &Visit, device: &DeviceRef) -> DeviceRef {
 /// What a device is held against.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Against<'a> {
-    /// One baseline; the built-in one without a name.
-    Baseline(Option<&'a str>),
+    /// One baseline; the built-in one without a name. The radio is read too.
+    Baseline(Option<&'a str>, &'a TimeZone),
     /// Every rule of every baseline, so that a fix of any of them can be planned. A kit's rule replaces a built-in one.
+    /// The radio is not read: nothing that it shows can be fixed from here, and planning may have paired.
     EveryRule,
 }
 
@@ -81,15 +95,19 @@ pub(crate) async fn judge(
     session: &mut Session<Inspecting>,
     against: Against<'_>,
 ) -> Result<Assessment, Problem> {
-    let rules = match against {
-        Against::Baseline(wanted) => chosen(laptop, wanted)?,
-        Against::EveryRule => every_rule(laptop)?,
+    let (rules, zone) = match against {
+        Against::Baseline(wanted, zone) => (chosen(laptop, wanted)?, Some(zone)),
+        Against::EveryRule => (every_rule(laptop)?, None),
     };
     let identity = session.identity().clone();
     let profile = session.profile().clone();
     let device = session.inspecting()?;
     let images = device.images().await?;
     let config = device.read_config().await?;
+    let posture = match zone {
+        Some(_) => device.posture().await?,
+        None => None,
+    };
     let signed_images: Vec<ImageHash> = patches(laptop)?.into_iter().map(|p| p.image.hash).collect();
     let facts = Facts {
         identity: &identity,
@@ -100,11 +118,15 @@ pub(crate) async fn judge(
         // No advisories can be imported yet: rules on them end as unknown.
         vulnerable: &[],
         scan_agreed: visit.scan_agreed,
+        scanned_device: visit.scan.as_ref().and_then(|s| s.gtin.as_deref()),
+        posture: posture.as_ref(),
+        zone: zone.cloned().unwrap_or(TimeZone::UTC),
     };
     let at = laptop.clock.now().wall;
     let findings = aseptic_baselines::assess(&rules, &facts, &[], at);
     let summary = Summary::of(&findings);
-    Ok(Assessment { visit: visit.id.clone(), at, baseline: rules.id, identity, images, config, findings, summary })
+    let (visit, baseline) = (visit.id.clone(), rules.id);
+    Ok(Assessment { visit, at, baseline, identity, images, config, findings, summary, posture })
 }
 
 fn every_rule(laptop: &Laptop) -> Result<Baseline, Problem> {

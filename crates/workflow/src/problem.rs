@@ -197,6 +197,9 @@ impl From<SessionError> for Problem {
 impl From<DriverError> for Problem {
     fn from(error: DriverError) -> Self {
         let help = match &error.kind {
+            DriverErrorKind::Link(link) if link.kind == LinkErrorKind::NotPaired => {
+                "the device was only asked, without pairing; to change it, its profile must say how it is paired ([radio] pairing)"
+            }
             DriverErrorKind::Link(_) | DriverErrorKind::NoAnswer { .. } => {
                 "check cable and power, and that the profile fits the device, then try again"
             }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::setting::SettingClass;
 
-use super::{Profile, ReadFrom, SCHEMA};
+use super::{Pairing, Profile, Protocol, ReadFrom, SCHEMA};
 
 /// One problem of a profile file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +100,23 @@ fn problems(p: &Profile) -> Vec<(String, String)> {
     for s in p.settings.iter().filter(|s| s.writable && s.secret) {
         say(&format!("\"{}\"", s.key), format!("setting {} is secret, and secrets are never written", s.key));
     }
+    if p.protocol == Protocol::Gatt {
+        let has = |what: &str| format!("{what}: Bluetooth SIG services have none, and such a device is never changed");
+        if !p.settings.is_empty() {
+            say("[[settings]]", has("protocol \"gatt\" lists settings"));
+        }
+        if !p.firmware.signing_keys.is_empty() {
+            say("signing-keys", has("protocol \"gatt\" lists signing keys"));
+        }
+    }
+    if p.radio.pairing != Pairing::None && p.ble.is_empty() {
+        say("pairing", "pairing is declared, but no [[ble]] advertisement".into());
+    }
+    for hash in &p.radio.database_hashes {
+        if hash.len() != 32 || !hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            say(&format!("\"{hash}\""), format!("database hash {hash} is not 32 digits of lower-case hex"));
+        }
+    }
     let mut checks = BTreeSet::new();
     for c in &p.checks {
         if !checks.insert(&c.id) {
@@ -117,7 +134,16 @@ fn problems(p: &Profile) -> Vec<(String, String)> {
         .chain(p.checks.iter().map(|c| &c.read))
         .chain(conditions.into_iter().flatten().map(|c| &c.read));
     for source in sources {
-        if let ReadFrom::Setting(key) = source
+        let only_elsewhere = match source {
+            ReadFrom::Setting(key) => Some(format!("\"{key}\"")),
+            ReadFrom::OsInfo(_) => Some("os-info".into()),
+            ReadFrom::Stat { .. } => Some("stat".into()),
+            ReadFrom::UsbSerial => Some("usb-serial".into()),
+            ReadFrom::Dis(_) | ReadFrom::Udi | ReadFrom::Battery | ReadFrom::InsulinDelivery => None,
+        };
+        if let Some(anchor) = only_elsewhere.filter(|_| p.protocol == Protocol::Gatt) {
+            say(&anchor, format!("{source} cannot be read with protocol \"gatt\""));
+        } else if let ReadFrom::Setting(key) = source
             && p.setting(key).is_none()
         {
             say(&format!("\"{key}\""), format!("setting {key} is read here but not listed under [[settings]]"));
@@ -184,6 +210,55 @@ type = "text"
         let short = format!("{GOOD}[timing]\nsoak-s = 3\ngate-span-s = 1\n");
         assert!(Profile::parse(&short).is_err());
         assert!(Profile::parse(&short.replace("vendor =", "simulated = true\nvendor =")).is_ok());
+    }
+
+    const RADIO: &str = r#"
+schema = "aseptic.profile/1"
+id = "acme-ox"
+vendor = "Acme"
+model = "OX"
+protocol = "gatt"
+[[ble]]
+service = "00001822-0000-1000-8000-00805f9b34fb"
+[radio]
+pairing = "passkey"
+database-hashes = ["00112233445566778899aabbccddeeff"]
+[identity]
+serial = [{ dis = 0x2a25 }]
+[firmware]
+version-scheme = "dotted"
+"#;
+
+    fn first_problem(text: &str) -> (usize, String) {
+        let problem = Profile::parse(text).unwrap_err().problems.remove(0);
+        (problem.line, problem.message)
+    }
+
+    #[test]
+    fn a_radio_profile_needs_no_port_and_cannot_ask_for_what_no_radio_service_tells() {
+        Profile::parse(RADIO).unwrap();
+        let setting = "[[settings]]\nkey = \"net/telnet\"\nclass = \"security\"\ntype = \"bool\"\n";
+        let check = "[[checks]]\nid = \"a\"\ntitle = \"A\"\nread = { setting = \"b\" }\nexpect = { equals = true }\n";
+        for (more, line, told) in [
+            (setting, 16, "lists settings"),
+            ("signing-keys = [\"x\"]\n", 16, "lists signing keys"),
+            (check, 19, "setting b cannot be read"),
+        ] {
+            let (found, message) = first_problem(&format!("{RADIO}{more}"));
+            assert!(found == line && message.contains(told), "line {found}: {message}");
+        }
+        let serial = RADIO.replace("{ dis = 0x2a25 }", "\"usb-serial\"");
+        let (line, message) = first_problem(&serial);
+        assert!(line == 13 && message.contains("USB serial number cannot be read"), "line {line}: {message}");
+    }
+
+    #[test]
+    fn a_hash_that_is_none_and_pairing_without_a_radio_are_told() {
+        let short = RADIO.replace("00112233445566778899aabbccddeeff", "0011");
+        assert_eq!(first_problem(&short), (11, "database hash 0011 is not 32 digits of lower-case hex".into()));
+        let wired = RADIO.replace("[[ble]]\nservice =", "[[match]]\nvid = 1\npid = 2\nproduct =");
+        let (line, message) = first_problem(&wired);
+        assert!(line == 12 && message.contains("no [[ble]]"), "line {line}: {message}");
     }
 
     proptest! {
