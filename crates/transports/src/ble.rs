@@ -193,12 +193,8 @@ impl Shared {
         };
         match event {
             CentralEvent::StateUpdate(state) => return state == CentralState::PoweredOn,
-            CentralEvent::DeviceDisconnected(id) => {
-                let address = self.peers().iter().find(|(_, p)| p.peripheral.id() == id).map(|(a, _)| a.clone());
-                if let Some(address) = address {
-                    let _ = self.lost.send(address);
-                }
-            }
+            // It may come back under another address: this one counts again once it is heard.
+            CentralEvent::DeviceDisconnected(id) => self.forget(|peer| peer.peripheral.id() == id),
             CentralEvent::DeviceDiscovered(id)
             | CentralEvent::DeviceUpdated(id)
             | CentralEvent::DeviceConnected(id)
@@ -312,21 +308,19 @@ fn differs(known: &Sighting, now: &Sighting) -> bool {
 impl Bus for BleBus {
     fn watch(&self) -> BoxStream<'static, SightingEvent> {
         self.begin();
-        let bus = self.clone();
-        let receiver = self.0.present.subscribe();
-        stream::unfold((bus, receiver, Present::new(), true), |(bus, mut receiver, known, first)| async move {
-            if !first {
-                receiver.changed().await.ok()?;
-            }
+        let mut receiver = self.0.present.subscribe();
+        let now = receiver.borrow_and_update().clone();
+        let begin: Vec<_> = now.values().cloned().map(SightingEvent::Seen).collect();
+        let changes = stream::unfold((self.clone(), receiver, now), |(bus, mut receiver, known)| async move {
+            receiver.changed().await.ok()?;
             let now = receiver.borrow_and_update().clone();
             let gone = known.keys().filter(|a| !now.contains_key(*a)).cloned().map(SightingEvent::Gone);
             let new =
                 now.iter().filter(|(a, s)| known.get(*a) != Some(*s)).map(|(_, s)| SightingEvent::Seen(s.clone()));
             let events: Vec<_> = gone.chain(new).collect();
-            Some((stream::iter(events), (bus, receiver, now, false)))
-        })
-        .flatten()
-        .boxed()
+            Some((stream::iter(events), (bus, receiver, now)))
+        });
+        stream::iter(begin).chain(changes.flatten()).boxed()
     }
 
     async fn open(&self, at: &Sighting, _line: &LineSettings) -> Result<Box<dyn Transport>, LinkError> {
