@@ -24,6 +24,8 @@ use tokio::time::{Instant, timeout};
 
 /// Who was not heard for so long is gone: the platform does not tell.
 const SILENCE: Duration = Duration::from_secs(20);
+/// The same right after a connection: who is still there advertises again at once, and who restarted may have another address.
+const SILENCE_AFTER_LINK: Duration = Duration::from_secs(5);
 /// Longest wait for a connection with its services.
 const CONNECT: Duration = Duration::from_secs(30);
 /// Until the platform is asked again after it failed.
@@ -54,7 +56,7 @@ struct Shared {
 #[derive(Clone)]
 struct Peer {
     peripheral: Peripheral,
-    heard: Instant,
+    gone_at: Instant,
     open: bool,
 }
 
@@ -152,6 +154,7 @@ impl Shared {
             CentralEvent::DeviceDisconnected(id) => {
                 let address = self.peers().iter().find(|(_, p)| p.peripheral.id() == id).map(|(a, _)| a.clone());
                 if let Some(address) = address {
+                    self.set_open(&address, false);
                     let _ = self.lost.send(address);
                 }
             }
@@ -177,7 +180,7 @@ impl Shared {
         let mut services: Vec<String> = told.services.iter().map(ToString::to_string).collect();
         services.sort();
         let open = self.peers().get(&address).is_some_and(|p| p.open);
-        self.peers().insert(address.clone(), Peer { peripheral, heard: Instant::now(), open });
+        self.peers().insert(address.clone(), Peer { peripheral, gone_at: Instant::now() + SILENCE, open });
         let sighting = Sighting {
             address: address.clone(),
             usb: None,
@@ -198,7 +201,7 @@ impl Shared {
     fn forget_silent(&self) {
         let gone: Vec<Address> = {
             let peers = self.peers();
-            peers.iter().filter(|(_, p)| !p.open && p.heard.elapsed() > SILENCE).map(|(a, _)| a.clone()).collect()
+            peers.iter().filter(|(_, p)| !p.open && p.gone_at < Instant::now()).map(|(a, _)| a.clone()).collect()
         };
         if !gone.is_empty() {
             self.peers().retain(|a, _| !gone.contains(a));
@@ -217,7 +220,7 @@ impl Shared {
 
     fn set_open(&self, address: &Address, open: bool) {
         if let Some(peer) = self.peers().get_mut(address) {
-            (peer.open, peer.heard) = (open, Instant::now());
+            (peer.open, peer.gone_at) = (open, Instant::now() + SILENCE_AFTER_LINK);
         }
     }
 }
@@ -262,16 +265,20 @@ impl Bus for BleBus {
         let fail = |kind| LinkError { address: at.address.clone(), kind };
         let peer = self.0.peers().get(&at.address).cloned().ok_or_else(|| fail(LinkErrorKind::NotFound))?;
         let lost = self.0.lost.subscribe();
-        let connected = timeout(CONNECT, connect(&peer.peripheral)).await;
+        let mut present = self.0.present.subscribe();
+        let connected = tokio::select! {
+            connected = timeout(CONNECT, connect(&peer.peripheral)) => match connected {
+                Ok(done) => done.map_err(|error| kind_of(&error)),
+                Err(_) => Err(LinkErrorKind::Io(format!("no connection within {} s", CONNECT.as_secs()))),
+            },
+            // The system would go on looking for a device that left or moved.
+            _ = present.wait_for(|present| !present.contains_key(&at.address)) => Err(LinkErrorKind::NotFound),
+        };
         let (characteristics, notifications) = match connected {
-            Ok(Ok(parts)) => parts,
-            Ok(Err(error)) => {
+            Ok(parts) => parts,
+            Err(kind) => {
                 let _ = timeout(AGAIN, peer.peripheral.disconnect()).await;
-                return Err(fail(kind_of(&error)));
-            }
-            Err(_) => {
-                let _ = timeout(AGAIN, peer.peripheral.disconnect()).await;
-                return Err(fail(LinkErrorKind::Io(format!("no connection within {} s", CONNECT.as_secs()))));
+                return Err(fail(kind));
             }
         };
         self.0.set_open(&at.address, true);
