@@ -177,6 +177,7 @@ fn an_adapter_that_goes_takes_its_links_and_devices_with_it_at_once() {
             for (away, back) in [("off", "on"), ("unplug", "plug")] {
                 let at = laptop.finds("PM-1").await;
                 let mut events = laptop.bus.watch();
+                assert!(matches!(events.next().await, Some(SightingEvent::Seen(_))));
                 let mut link = laptop.opens(&at).await.unwrap();
                 link.subscribe(SMP).await.unwrap();
                 laptop.control(&format!("adapter hci0 {away}"));

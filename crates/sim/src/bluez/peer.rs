@@ -35,6 +35,7 @@ pub(super) struct Peer {
     door: mpsc::Sender<Wire>,
     up: watch::Sender<bool>,
     pairing: Notify,
+    giving_up: Notify,
     state: Mutex<State>,
 }
 
@@ -83,6 +84,7 @@ impl Peer {
             door: door.clone(),
             up: watch::channel(false).0,
             pairing: Notify::new(),
+            giving_up: Notify::new(),
             state: Mutex::default(),
         });
         air.peers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&peer));
@@ -205,6 +207,7 @@ impl Peer {
             if *up.borrow() { Ok(()) } else { Err(failed()) }
         };
         tokio::select! {
+            () = self.giving_up.notified() => Err(failed()),
             reached = timeout(LOOKS, reaching) => reached.unwrap_or_else(|_| Err(failed())),
             _ = adapter.wait_for(|a| !a.hears()) => Err(not_ready()),
         }
@@ -237,6 +240,19 @@ impl Peer {
             let told = [("UUIDs", Variant::from(self.uuids())), ("ServicesResolved", Variant::from(true))];
             air.changed(&self.path, device::NAME, &told).await;
         }
+    }
+
+    /// Ends the connection, or the attempt to make one, as `Device1.Disconnect` does; false: there is neither.
+    pub(super) async fn disconnect(&self) -> bool {
+        let (connecting, connected) = {
+            let state = self.state();
+            (state.connecting, state.connected)
+        };
+        if connecting {
+            self.giving_up.notify_one();
+        }
+        self.hang_up().await;
+        connecting || connected
     }
 
     /// Ends the connection.
