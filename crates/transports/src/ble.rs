@@ -135,7 +135,7 @@ async fn scan(shared: std::sync::Weak<Shared>) -> Result<(), btleplug::Error> {
                 }
             }
             _ = tick.tick() => match shared.upgrade() {
-                Some(shared) => shared.forget_silent(),
+                Some(shared) => shared.forget_silent().await,
                 None => return Ok(()),
             }
         }
@@ -198,14 +198,19 @@ impl Shared {
         });
     }
 
-    fn forget_silent(&self) {
-        let gone: Vec<Address> = {
+    async fn forget_silent(&self) {
+        let silent: Vec<(Address, Peripheral)> = {
             let peers = self.peers();
-            peers.iter().filter(|(_, p)| !p.open && p.gone_at < Instant::now()).map(|(a, _)| a.clone()).collect()
+            let silent = peers.iter().filter(|(_, p)| !p.open && p.gone_at < Instant::now());
+            silent.map(|(address, peer)| (address.clone(), peer.peripheral.clone())).collect()
         };
-        if !gone.is_empty() {
-            self.peers().retain(|a, _| !gone.contains(a));
-            self.present.send_modify(|present| present.retain(|a, _| !gone.contains(a)));
+        for (address, peripheral) in silent {
+            // Who is connected does not advertise: another program, or one that was killed, may hold the link.
+            if peripheral.is_connected().await.unwrap_or(false) {
+                continue;
+            }
+            self.peers().remove(&address);
+            self.present.send_modify(|present| drop(present.remove(&address)));
         }
     }
 
