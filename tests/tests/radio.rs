@@ -5,7 +5,8 @@
 
 #![cfg(target_os = "linux")]
 
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use aseptic_device::{
 };
 use aseptic_drivers::profiles;
 use aseptic_drivers::registry::Registry;
+use aseptic_sim::Ward;
 use aseptic_tests::pty_ward::{PtyWard, control};
 use aseptic_transports::{BleBus, SystemClock};
 use futures::StreamExt as _;
@@ -58,6 +60,7 @@ fn over_the_air(test: &str, ward: &str, laptop: impl AsyncFnOnce(Laptop)) {
         .unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(child.status.success(), "{}\n{}", said(&child.stdout), said(&child.stderr));
+    eprint!("{}", said(&child.stderr));
     assert!(said(&child.stdout).contains("1 passed"), "the child ran no test of this name");
 }
 
@@ -140,7 +143,6 @@ fn a_device_that_restarts_under_another_address_is_found_again() {
             let begun = Instant::now();
             session.changing().unwrap().restart().await.unwrap();
             session.reopen(Duration::from_secs(60)).await.unwrap();
-            eprintln!("back after {:?}", begun.elapsed());
             assert_ne!(session.sighting().address, at.address);
             assert_eq!(session.identity().id.as_ref(), Some(&id));
             assert_eq!(session.inspecting().unwrap().images().await.unwrap().slots, images.slots);
@@ -151,19 +153,43 @@ fn a_device_that_restarts_under_another_address_is_found_again() {
 
 #[test]
 fn a_device_without_power_is_told_by_its_silence_and_its_link_at_once() {
+    let other = |n: u32| ward("forget-ms = 60000").replace("PM-1", &format!("PM-{n}"));
     over_the_air(
         "a_device_without_power_is_told_by_its_silence_and_its_link_at_once",
-        &ward("forget-ms = 3000"),
+        &format!("{}{}{}", ward("forget-ms = 3000"), other(2), other(3)),
         async |laptop: Laptop| {
-            let at = laptop.finds("PM-1").await;
-            let mut link = laptop.opens(&at).await.unwrap();
+            let (linked, silent, held) =
+                (laptop.finds("PM-1").await, laptop.finds("PM-2").await, laptop.finds("PM-3").await);
+            let mut events = laptop.bus.watch();
+            let mut gone = async |address: &Address, within| {
+                let gone = timeout(within, async {
+                    loop {
+                        match events.next().await.unwrap() {
+                            SightingEvent::Gone(a) if a == *address => return,
+                            SightingEvent::Gone(a) => assert_ne!(a, held.address, "a program holds it"),
+                            SightingEvent::Seen(_) => {}
+                        }
+                    }
+                });
+                gone.await.unwrap_or_else(|_| panic!("{address} should be gone within {within:?}"));
+            };
+            // A program connects, and is killed.
+            let (program, path) = (laptop.connection().await, laptop.path(&held));
+            let device = Some("org.bluez.Device1");
+            program.call_method(Some(BLUEZ), path.as_str(), device, "Connect", &()).await.unwrap();
+            drop(program);
+            let mut link = laptop.opens(&linked).await.unwrap();
             laptop.control("cut PM-1 600000");
+            laptop.control("cut PM-2 600000");
             let lost = timeout(AT_ONCE, link.receive()).await.expect("at once").unwrap_err();
             assert_eq!(lost.kind, LinkErrorKind::Gone);
             drop(link);
-            let gone = |e: &SightingEvent| matches!(e, SightingEvent::Gone(a) if *a == at.address).then_some(());
-            laptop.sees(Duration::from_secs(40), gone).await;
-            assert!(laptop.opens(&at).await.is_err());
+            gone(&linked.address, Duration::from_secs(10)).await;
+            assert!(laptop.opens(&linked).await.is_err());
+            gone(&silent.address, Duration::from_secs(30)).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let mut link = laptop.opens(&held).await.unwrap();
+            assert_eq!(link.read(SERIAL_NUMBER).await.unwrap(), b"PM-3");
         },
     );
 }
@@ -284,6 +310,34 @@ fn lost_notifications_are_recovered_by_the_driver() {
 }
 
 const BLUEZ: &str = "org.bluez";
+
+#[test]
+fn the_bus_ends_with_its_ward_however_that_ends() {
+    const SERVE: &str = "ASEPTIC_TEST_SERVE";
+    if let Some(dir) = std::env::var_os(SERVE) {
+        let ward = Ward::parse(&format!("schema = \"aseptic.ward/1\"\n{}", ward("mtu = 23"))).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        return runtime.block_on(aseptic_sim::serve::serve(ward, Path::new(&dir))).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_bus_ends_with_its_ward_however_that_ends"])
+        .env(SERVE, dir.path())
+        .spawn()
+        .unwrap();
+    let reached = || UnixStream::connect(dir.path().join("bus")).is_ok();
+    let within = |what: bool| {
+        let end = std::time::Instant::now() + PATIENCE;
+        while reached() != what {
+            assert!(std::time::Instant::now() < end, "the bus should {}", if what { "come" } else { "end" });
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    within(true);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    within(false);
+}
 
 impl Laptop {
     async fn connection(&self) -> zbus::Connection {

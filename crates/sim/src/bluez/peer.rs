@@ -249,7 +249,7 @@ impl Peer {
             (state.connecting, state.connected)
         };
         if connecting {
-            self.giving_up.notify_one();
+            self.giving_up.notify_waiters();
         }
         self.hang_up().await;
         connecting || connected
@@ -269,9 +269,13 @@ impl Peer {
         }
     }
 
-    /// Takes all that is known off the bus, a bond too.
+    /// Takes all that is known off the bus, but for a bond.
     pub(super) async fn forget(&self) {
-        let state = std::mem::take(&mut *self.state());
+        let state = {
+            let mut state = self.state();
+            let bond = State { paired: state.paired, trusted: state.trusted, ..State::default() };
+            std::mem::replace(&mut *state, bond)
+        };
         let Some(air) = self.air.upgrade() else { return };
         if state.shown {
             gatt::hide(&air, self).await;
@@ -279,6 +283,13 @@ impl Peer {
         if state.known {
             let _ = air.bus.object_server().remove::<device::Device1, _>(&self.path).await;
         }
+    }
+
+    /// Forgets all, as `Adapter1.RemoveDevice` does.
+    pub(super) async fn remove(&self) {
+        self.hang_up().await;
+        self.state().paired = false;
+        self.forget().await;
     }
 
     /// Pairs as `Device1.Pair` does, asking the agent of `who`.
@@ -316,7 +327,7 @@ impl Peer {
     pub(super) fn cancel_pairing(&self) -> bool {
         let asking = self.state().asking;
         if asking {
-            self.pairing.notify_one();
+            self.pairing.notify_waiters();
         }
         asking
     }
@@ -348,7 +359,10 @@ impl Peer {
             }
             (turn, state.link.as_ref().map(|link| link.to_device.clone()))
         };
-        sleep_until(turn).await;
+        // A timer takes a millisecond even where there is nothing to wait for.
+        if turn > Instant::now() {
+            sleep_until(turn).await;
+        }
         // A device that does not take bytes any more is silent: a write without an answer tells nothing.
         if let Some(to_device) = to_device {
             let _ = to_device.send(bytes).await;
@@ -392,15 +406,19 @@ async fn keep(peer: Weak<Peer>, mut up: watch::Receiver<bool>, mut adapter: watc
             if !(here && now.hears()) {
                 peer.hang_up().await;
             }
-            let connected = peer.state().connected;
-            if connected {
+            let (linked, paired) = {
+                let state = peer.state();
+                (state.connected || state.connecting, state.paired)
+            };
+            if linked {
                 heard = Instant::now();
             } else if here && now.discovers() {
                 heard = Instant::now();
                 let rssi = peer.radio.rssi.saturating_add(chance.gen_range(-2..=2));
                 peer.hear(&air, rssi, began.get_or_insert(heard).elapsed()).await;
             }
-            if !now.plugged || heard.elapsed() >= Duration::from_millis(peer.radio.forget_ms) {
+            let silent = !paired && heard.elapsed() >= Duration::from_millis(peer.radio.forget_ms);
+            if !now.plugged || silent {
                 began = None;
                 peer.forget().await;
             }
