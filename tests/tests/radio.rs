@@ -11,16 +11,20 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aseptic_device::driver::Readiness;
 use aseptic_device::link::LinkErrorKind;
 use aseptic_device::profile::BleMatch;
 use aseptic_device::session::{Changing, Reach, Session};
 use aseptic_device::{
-    Address, Bus as _, DeviceId, Endpoint, LineSettings, LinkError, Opener as _, Profile, Sighting, SightingEvent,
-    Transport,
+    Address, Bus as _, Control, DeviceId, DriverError, Endpoint, ImageHash, ImageId, LineSettings, LinkError,
+    Opener as _, Profile, Sighting, SightingEvent, Transport, Uploaded,
 };
 use aseptic_drivers::profiles;
 use aseptic_drivers::registry::Registry;
-use aseptic_sim::Ward;
+use aseptic_sim::bootloader::Image;
+use aseptic_sim::firmware::{Behaviour, build};
+use aseptic_sim::{TRAINING_KEY_PRIVATE, Ward};
+use aseptic_tests::OneImage;
 use aseptic_tests::pty_ward::{PtyWard, control};
 use aseptic_transports::{BleBus, SystemClock};
 use futures::StreamExt as _;
@@ -305,6 +309,62 @@ fn lost_notifications_are_recovered_by_the_driver() {
                 assert_eq!(images.slots.len(), 1);
             }
             assert!(begun.elapsed() > Duration::from_secs(1), "nothing was lost, so nothing was shown");
+        },
+    );
+}
+
+/// Somebody who watches an upload and lets it be.
+struct Onlooker;
+
+impl Control for Onlooker {
+    fn progress(&self, _acknowledged: u64, _total: u64) {}
+
+    fn stopped(&self) -> bool {
+        false
+    }
+
+    fn sample_every(&self) -> Option<Duration> {
+        None
+    }
+
+    fn sampled(&self, _readiness: std::result::Result<Readiness, DriverError>) {}
+}
+
+#[test]
+fn an_upload_arrives_whole_although_notifications_are_lost() {
+    over_the_air(
+        "an_upload_arrives_whole_although_notifications_are_lost",
+        &ward("lose = 0.02"),
+        async |laptop: Laptop| {
+            let at = laptop.finds("PM-1").await;
+            let mut profile = laptop.profile();
+            profile.timing.answer_s = 1;
+            let link = laptop.opens(&at).await.unwrap();
+            let mut device = Registry.change(&profile, &at, link).unwrap();
+            let image = build((1, 3, 0, 0), Behaviour::Runs, 60_000, TRAINING_KEY_PRIVATE).unwrap();
+            let hash = Image::read(&image).unwrap().hash;
+            let sent = device.upload(ImageId(0), &OneImage(Arc::new(image)), &Onlooker).await.unwrap();
+            assert_eq!(sent, Uploaded::Complete);
+            let images = device.images().await.unwrap();
+            let spare = images.slots.iter().find(|s| !s.active).unwrap();
+            assert_eq!(spare.hash, ImageHash::new(&hash));
+        },
+    );
+}
+
+#[test]
+fn writes_are_paced_and_what_does_not_fit_a_packet_is_refused() {
+    over_the_air(
+        "writes_are_paced_and_what_does_not_fit_a_packet_is_refused",
+        &ward("writes-per-s = 20, mtu = 23"),
+        async |laptop: Laptop| {
+            let mut link = laptop.opens(&laptop.finds("PM-1").await).await.unwrap();
+            let begun = Instant::now();
+            for _ in 0..11 {
+                link.write(SMP, &[0; 20]).await.unwrap();
+            }
+            assert!(begun.elapsed() >= Duration::from_millis(480), "{:?}", begun.elapsed());
+            assert!(link.write(SMP, &[0; 21]).await.is_err());
         },
     );
 }
