@@ -397,7 +397,8 @@ async fn notify(peer: Weak<Peer>, path: OwnedObjectPath, mut from_device: mpsc::
 async fn keep(peer: Weak<Peer>, mut up: watch::Receiver<bool>, mut adapter: watch::Receiver<Adapter>) {
     let mut began = None;
     let mut heard = Instant::now();
-    let mut chance = StdRng::seed_from_u64(1);
+    let Some(seed) = peer.upgrade().map(|p| lock(&p.machine).spec.wire.seed) else { return };
+    let mut chance = StdRng::seed_from_u64(seed);
     loop {
         let next = {
             let Some(peer) = peer.upgrade() else { return };
