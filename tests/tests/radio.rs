@@ -5,20 +5,26 @@
 
 #![cfg(target_os = "linux")]
 
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aseptic_device::driver::Readiness;
 use aseptic_device::link::LinkErrorKind;
 use aseptic_device::profile::BleMatch;
 use aseptic_device::session::{Changing, Reach, Session};
 use aseptic_device::{
-    Address, Bus as _, DeviceId, Endpoint, LineSettings, LinkError, Opener as _, Profile, Sighting, SightingEvent,
-    Transport,
+    Address, Bus as _, Control, DeviceId, DriverError, Endpoint, ImageHash, ImageId, LineSettings, LinkError,
+    Opener as _, Profile, Sighting, SightingEvent, Transport, Uploaded,
 };
 use aseptic_drivers::profiles;
 use aseptic_drivers::registry::Registry;
+use aseptic_sim::bootloader::Image;
+use aseptic_sim::firmware::{Behaviour, build};
+use aseptic_sim::{TRAINING_KEY_PRIVATE, Ward};
+use aseptic_tests::OneImage;
 use aseptic_tests::pty_ward::{PtyWard, control};
 use aseptic_transports::{BleBus, SystemClock};
 use futures::StreamExt as _;
@@ -58,6 +64,7 @@ fn over_the_air(test: &str, ward: &str, laptop: impl AsyncFnOnce(Laptop)) {
         .unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(child.status.success(), "{}\n{}", said(&child.stdout), said(&child.stderr));
+    eprint!("{}", said(&child.stderr));
     assert!(said(&child.stdout).contains("1 passed"), "the child ran no test of this name");
 }
 
@@ -140,7 +147,6 @@ fn a_device_that_restarts_under_another_address_is_found_again() {
             let begun = Instant::now();
             session.changing().unwrap().restart().await.unwrap();
             session.reopen(Duration::from_secs(60)).await.unwrap();
-            eprintln!("back after {:?}", begun.elapsed());
             assert_ne!(session.sighting().address, at.address);
             assert_eq!(session.identity().id.as_ref(), Some(&id));
             assert_eq!(session.inspecting().unwrap().images().await.unwrap().slots, images.slots);
@@ -151,19 +157,43 @@ fn a_device_that_restarts_under_another_address_is_found_again() {
 
 #[test]
 fn a_device_without_power_is_told_by_its_silence_and_its_link_at_once() {
+    let other = |n: u32| ward("forget-ms = 60000").replace("PM-1", &format!("PM-{n}"));
     over_the_air(
         "a_device_without_power_is_told_by_its_silence_and_its_link_at_once",
-        &ward("forget-ms = 3000"),
+        &format!("{}{}{}", ward("forget-ms = 3000"), other(2), other(3)),
         async |laptop: Laptop| {
-            let at = laptop.finds("PM-1").await;
-            let mut link = laptop.opens(&at).await.unwrap();
+            let (linked, silent, held) =
+                (laptop.finds("PM-1").await, laptop.finds("PM-2").await, laptop.finds("PM-3").await);
+            let mut events = laptop.bus.watch();
+            let mut gone = async |address: &Address, within| {
+                let gone = timeout(within, async {
+                    loop {
+                        match events.next().await.unwrap() {
+                            SightingEvent::Gone(a) if a == *address => return,
+                            SightingEvent::Gone(a) => assert_ne!(a, held.address, "a program holds it"),
+                            SightingEvent::Seen(_) => {}
+                        }
+                    }
+                });
+                gone.await.unwrap_or_else(|_| panic!("{address} should be gone within {within:?}"));
+            };
+            // A program connects, and is killed.
+            let (program, path) = (laptop.connection().await, laptop.path(&held));
+            let device = Some("org.bluez.Device1");
+            program.call_method(Some(BLUEZ), path.as_str(), device, "Connect", &()).await.unwrap();
+            drop(program);
+            let mut link = laptop.opens(&linked).await.unwrap();
             laptop.control("cut PM-1 600000");
+            laptop.control("cut PM-2 600000");
             let lost = timeout(AT_ONCE, link.receive()).await.expect("at once").unwrap_err();
             assert_eq!(lost.kind, LinkErrorKind::Gone);
             drop(link);
-            let gone = |e: &SightingEvent| matches!(e, SightingEvent::Gone(a) if *a == at.address).then_some(());
-            laptop.sees(Duration::from_secs(40), gone).await;
-            assert!(laptop.opens(&at).await.is_err());
+            gone(&linked.address, Duration::from_secs(10)).await;
+            assert!(laptop.opens(&linked).await.is_err());
+            gone(&silent.address, Duration::from_secs(30)).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let mut link = laptop.opens(&held).await.unwrap();
+            assert_eq!(link.read(SERIAL_NUMBER).await.unwrap(), b"PM-3");
         },
     );
 }
@@ -177,6 +207,7 @@ fn an_adapter_that_goes_takes_its_links_and_devices_with_it_at_once() {
             for (away, back) in [("off", "on"), ("unplug", "plug")] {
                 let at = laptop.finds("PM-1").await;
                 let mut events = laptop.bus.watch();
+                assert!(matches!(events.next().await, Some(SightingEvent::Seen(_))));
                 let mut link = laptop.opens(&at).await.unwrap();
                 link.subscribe(SMP).await.unwrap();
                 laptop.control(&format!("adapter hci0 {away}"));
@@ -282,7 +313,91 @@ fn lost_notifications_are_recovered_by_the_driver() {
     );
 }
 
+/// Somebody who watches an upload and lets it be.
+struct Onlooker;
+
+impl Control for Onlooker {
+    fn progress(&self, _acknowledged: u64, _total: u64) {}
+
+    fn stopped(&self) -> bool {
+        false
+    }
+
+    fn sample_every(&self) -> Option<Duration> {
+        None
+    }
+
+    fn sampled(&self, _readiness: std::result::Result<Readiness, DriverError>) {}
+}
+
+#[test]
+fn an_upload_arrives_whole_although_notifications_are_lost() {
+    over_the_air(
+        "an_upload_arrives_whole_although_notifications_are_lost",
+        &ward("lose = 0.02"),
+        async |laptop: Laptop| {
+            let at = laptop.finds("PM-1").await;
+            let mut profile = laptop.profile();
+            profile.timing.answer_s = 1;
+            let link = laptop.opens(&at).await.unwrap();
+            let mut device = Registry.change(&profile, &at, link).unwrap();
+            let image = build((1, 3, 0, 0), Behaviour::Runs, 60_000, TRAINING_KEY_PRIVATE).unwrap();
+            let hash = Image::read(&image).unwrap().hash;
+            let sent = device.upload(ImageId(0), &OneImage(Arc::new(image)), &Onlooker).await.unwrap();
+            assert_eq!(sent, Uploaded::Complete);
+            let images = device.images().await.unwrap();
+            let spare = images.slots.iter().find(|s| !s.active).unwrap();
+            assert_eq!(spare.hash, ImageHash::new(&hash));
+        },
+    );
+}
+
+#[test]
+fn writes_are_paced_and_what_does_not_fit_a_packet_is_refused() {
+    over_the_air(
+        "writes_are_paced_and_what_does_not_fit_a_packet_is_refused",
+        &ward("writes-per-s = 20, mtu = 23"),
+        async |laptop: Laptop| {
+            let mut link = laptop.opens(&laptop.finds("PM-1").await).await.unwrap();
+            let begun = Instant::now();
+            for _ in 0..11 {
+                link.write(SMP, &[0; 20]).await.unwrap();
+            }
+            assert!(begun.elapsed() >= Duration::from_millis(480), "{:?}", begun.elapsed());
+            assert!(link.write(SMP, &[0; 21]).await.is_err());
+        },
+    );
+}
+
 const BLUEZ: &str = "org.bluez";
+
+#[test]
+fn the_bus_ends_with_its_ward_however_that_ends() {
+    const SERVE: &str = "ASEPTIC_TEST_SERVE";
+    if let Some(dir) = std::env::var_os(SERVE) {
+        let ward = Ward::parse(&format!("schema = \"aseptic.ward/1\"\n{}", ward("mtu = 23"))).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        return runtime.block_on(aseptic_sim::serve::serve(ward, Path::new(&dir))).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_bus_ends_with_its_ward_however_that_ends"])
+        .env(SERVE, dir.path())
+        .spawn()
+        .unwrap();
+    let reached = || UnixStream::connect(dir.path().join("bus")).is_ok();
+    let within = |what: bool| {
+        let end = std::time::Instant::now() + PATIENCE;
+        while reached() != what {
+            assert!(std::time::Instant::now() < end, "the bus should {}", if what { "come" } else { "end" });
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    within(true);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    within(false);
+}
 
 impl Laptop {
     async fn connection(&self) -> zbus::Connection {

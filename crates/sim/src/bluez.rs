@@ -59,6 +59,7 @@ type Result<T, E = BluezError> = std::result::Result<T, E>;
 pub(crate) struct Air {
     bus: Connection,
     adapters: Adapters,
+    now: fn() -> jiff::Zoned,
     agents: agent::Agents,
     peers: Mutex<Vec<Weak<Peer>>>,
     tasks: Mutex<JoinSet<()>>,
@@ -67,12 +68,13 @@ pub(crate) struct Air {
 }
 
 impl Air {
-    /// Serves `org.bluez` on `DIR/bus`.
-    pub(crate) async fn begin(dir: &Path, adapters: Adapters) -> io::Result<Arc<Self>> {
+    /// Serves `org.bluez` on `DIR/bus`. `now`: the time that clocks of devices are set by.
+    pub(crate) async fn begin(dir: &Path, adapters: Adapters, now: fn() -> jiff::Zoned) -> io::Result<Arc<Self>> {
         let (daemon, bus) = daemon::Daemon::start(dir).await?;
         let air = Arc::new(Self {
             bus: bus.clone(),
             adapters,
+            now,
             agents: agent::Agents::default(),
             peers: Mutex::default(),
             tasks: Mutex::default(),

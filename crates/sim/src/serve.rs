@@ -45,7 +45,7 @@ pub async fn serve(ward: Ward, dir: &Path) -> io::Result<()> {
     let adapters = Adapters::new(ward.devices.iter().filter_map(|d| Some(d.radio.as_ref()?.adapter.clone())).collect());
     #[cfg(target_os = "linux")]
     let air = if adapters.iter().next().is_some() {
-        Some(crate::bluez::Air::begin(dir, adapters.clone()).await?)
+        Some(crate::bluez::Air::begin(dir, adapters.clone(), jiff::Zoned::now).await?)
     } else {
         None
     };

@@ -156,7 +156,7 @@ async fn scan(shared: std::sync::Weak<Shared>) -> Result<(), btleplug::Error> {
                 }
             }
             _ = tick.tick() => match shared.upgrade() {
-                Some(shared) => shared.forget_silent(),
+                Some(shared) => shared.forget_silent().await,
                 None => return Ok(()),
             }
         }
@@ -241,8 +241,18 @@ impl Shared {
         });
     }
 
-    fn forget_silent(&self) {
-        self.forget(|peer| !peer.open && peer.heard.elapsed() > SILENCE);
+    // Who is connected does not advertise: another program, or one that was killed, may hold the link.
+    async fn forget_silent(&self) {
+        let silent: Vec<Peripheral> = {
+            let peers = self.peers();
+            let silent = peers.values().filter(|peer| !peer.open && peer.heard.elapsed() > SILENCE);
+            silent.map(|peer| peer.peripheral.clone()).collect()
+        };
+        for peripheral in silent {
+            if !peripheral.is_connected().await.unwrap_or(false) {
+                self.forget(|peer| peer.peripheral.id() == peripheral.id());
+            }
+        }
     }
 
     // The adapter is gone or off: links over it are lost.

@@ -117,8 +117,7 @@ impl Adapter1 {
         let air = self.air()?;
         let peer = air.peer_at(device.as_str()).filter(|p| p.is_known());
         let peer = peer.ok_or_else(|| BluezError::DoesNotExist("Does Not Exist".into()))?;
-        peer.hang_up().await;
-        peer.forget().await;
+        peer.remove().await;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::ward::radio::{Flag, INSULIN_DELIVERY, Radio, SMP_CHARACTERISTIC, SMP_
 
 const DEVICE_INFORMATION: Uuid = Uuid::short(0x180a);
 const CURRENT_TIME: Uuid = Uuid::short(0x1805);
-/// Services that BlueZ keeps to itself: Generic Access, Generic Attribute, Battery.
+/// Services that BlueZ lists and keeps to itself: Generic Access, Generic Attribute; Battery where there is one.
 pub(crate) const HIDDEN: [Uuid; 2] = [Uuid::short(0x1800), Uuid::short(0x1801)];
 pub(crate) const BATTERY: Uuid = Uuid::short(0x180f);
 
@@ -94,8 +94,9 @@ pub(crate) fn services(machine: &Machine, radio: &Radio) -> Vec<Service> {
     if !radio.security_levels.is_empty() {
         let levels = radio.security_levels.iter().flat_map(|(mode, level)| [*mode, *level]).collect();
         let levels = plain(0x2bf5, vec![Flag::Read], Holds::Bytes(levels));
-        if let Some(last) = services.last_mut() {
-            last.characteristics.push(levels);
+        let beside = if radio.insulin { INSULIN_DELIVERY } else { DEVICE_INFORMATION };
+        if let Some(service) = services.iter_mut().find(|s| s.uuid == beside) {
+            service.characteristics.push(levels);
         }
     }
     if radio.smp != Smp::None {

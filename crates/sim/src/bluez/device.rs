@@ -27,12 +27,7 @@ impl Device1 {
     }
 
     async fn disconnect(&self) -> Result<()> {
-        let connected = self.0.state().connected;
-        if !connected {
-            return Err(BluezError::NotConnected("Not Connected".into()));
-        }
-        self.0.hang_up().await;
-        Ok(())
+        if self.0.disconnect().await { Ok(()) } else { Err(BluezError::NotConnected("Not Connected".into())) }
     }
 
     async fn pair(&self, #[zbus(header)] header: Header<'_>) -> Result<()> {

@@ -166,7 +166,8 @@ impl GattCharacteristic1 {
     async fn read_value(&self, options: Options, #[zbus(header)] header: Header<'_>) -> Result<Vec<u8>> {
         self.may(&[Flag::Read])?;
         self.peer.admit(&sender(&header), &self.is).await?;
-        let value = self.is.holds.read(&lock(&self.peer.machine), &jiff::Zoned::now());
+        let now = (self.peer.air()?.now)();
+        let value = self.is.holds.read(&lock(&self.peer.machine), &now);
         let rest = value.get(offset(&options)..).ok_or_else(|| BluezError::InvalidOffset("Invalid offset".into()))?;
         Ok(rest.to_vec())
     }

@@ -35,6 +35,7 @@ pub(super) struct Peer {
     door: mpsc::Sender<Wire>,
     up: watch::Sender<bool>,
     pairing: Notify,
+    giving_up: Notify,
     state: Mutex<State>,
 }
 
@@ -83,6 +84,7 @@ impl Peer {
             door: door.clone(),
             up: watch::channel(false).0,
             pairing: Notify::new(),
+            giving_up: Notify::new(),
             state: Mutex::default(),
         });
         air.peers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&peer));
@@ -205,6 +207,7 @@ impl Peer {
             if *up.borrow() { Ok(()) } else { Err(failed()) }
         };
         tokio::select! {
+            () = self.giving_up.notified() => Err(failed()),
             reached = timeout(LOOKS, reaching) => reached.unwrap_or_else(|_| Err(failed())),
             _ = adapter.wait_for(|a| !a.hears()) => Err(not_ready()),
         }
@@ -239,6 +242,19 @@ impl Peer {
         }
     }
 
+    /// Ends the connection, or the attempt to make one, as `Device1.Disconnect` does; false: there is neither.
+    pub(super) async fn disconnect(&self) -> bool {
+        let (connecting, connected) = {
+            let state = self.state();
+            (state.connecting, state.connected)
+        };
+        if connecting {
+            self.giving_up.notify_waiters();
+        }
+        self.hang_up().await;
+        connecting || connected
+    }
+
     /// Ends the connection.
     pub(super) async fn hang_up(&self) {
         let was = {
@@ -253,9 +269,13 @@ impl Peer {
         }
     }
 
-    /// Takes all that is known off the bus, a bond too.
+    /// Takes all that is known off the bus, but for a bond.
     pub(super) async fn forget(&self) {
-        let state = std::mem::take(&mut *self.state());
+        let state = {
+            let mut state = self.state();
+            let bond = State { paired: state.paired, trusted: state.trusted, ..State::default() };
+            std::mem::replace(&mut *state, bond)
+        };
         let Some(air) = self.air.upgrade() else { return };
         if state.shown {
             gatt::hide(&air, self).await;
@@ -263,6 +283,13 @@ impl Peer {
         if state.known {
             let _ = air.bus.object_server().remove::<device::Device1, _>(&self.path).await;
         }
+    }
+
+    /// Forgets all, as `Adapter1.RemoveDevice` does.
+    pub(super) async fn remove(&self) {
+        self.hang_up().await;
+        self.state().paired = false;
+        self.forget().await;
     }
 
     /// Pairs as `Device1.Pair` does, asking the agent of `who`.
@@ -300,7 +327,7 @@ impl Peer {
     pub(super) fn cancel_pairing(&self) -> bool {
         let asking = self.state().asking;
         if asking {
-            self.pairing.notify_one();
+            self.pairing.notify_waiters();
         }
         asking
     }
@@ -332,7 +359,10 @@ impl Peer {
             }
             (turn, state.link.as_ref().map(|link| link.to_device.clone()))
         };
-        sleep_until(turn).await;
+        // A timer takes a millisecond even where there is nothing to wait for.
+        if turn > Instant::now() {
+            sleep_until(turn).await;
+        }
         // A device that does not take bytes any more is silent: a write without an answer tells nothing.
         if let Some(to_device) = to_device {
             let _ = to_device.send(bytes).await;
@@ -367,7 +397,8 @@ async fn notify(peer: Weak<Peer>, path: OwnedObjectPath, mut from_device: mpsc::
 async fn keep(peer: Weak<Peer>, mut up: watch::Receiver<bool>, mut adapter: watch::Receiver<Adapter>) {
     let mut began = None;
     let mut heard = Instant::now();
-    let mut chance = StdRng::seed_from_u64(1);
+    let Some(seed) = peer.upgrade().map(|p| lock(&p.machine).spec.wire.seed) else { return };
+    let mut chance = StdRng::seed_from_u64(seed);
     loop {
         let next = {
             let Some(peer) = peer.upgrade() else { return };
@@ -376,15 +407,19 @@ async fn keep(peer: Weak<Peer>, mut up: watch::Receiver<bool>, mut adapter: watc
             if !(here && now.hears()) {
                 peer.hang_up().await;
             }
-            let connected = peer.state().connected;
-            if connected {
+            let (linked, paired) = {
+                let state = peer.state();
+                (state.connected || state.connecting, state.paired)
+            };
+            if linked {
                 heard = Instant::now();
             } else if here && now.discovers() {
                 heard = Instant::now();
                 let rssi = peer.radio.rssi.saturating_add(chance.gen_range(-2..=2));
                 peer.hear(&air, rssi, began.get_or_insert(heard).elapsed()).await;
             }
-            if !now.plugged || heard.elapsed() >= Duration::from_millis(peer.radio.forget_ms) {
+            let silent = !paired && heard.elapsed() >= Duration::from_millis(peer.radio.forget_ms);
+            if !now.plugged || silent {
                 began = None;
                 peer.forget().await;
             }
