@@ -5,17 +5,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aseptic_device::driver::Readiness;
-use aseptic_device::profile::Profile;
-use aseptic_device::{Address, Bus as _, Control, DriverError, ImageId, ImageSource, Opener as _, Sighting};
-use aseptic_drivers::Registry;
 use aseptic_sim::TRAINING_KEY_PRIVATE;
 use aseptic_sim::firmware::{Behaviour, build};
 use aseptic_tests::oracle::python;
 use aseptic_tests::pty_ward::PtyWard;
-use aseptic_transports::SerialBus;
+use aseptic_tests::upload::{Image, over};
 use mcumgr_toolkit::MCUmgrClient;
-use sha2::{Digest as _, Sha256};
 
 struct Case {
     name: &'static str,
@@ -38,60 +33,13 @@ const CASES: [Case; 9] = [
     case("115200 baud, raw, 2048 x 4", 115_200, 0, 2_048, "raw", 96_000),
     case("unpaced + 30 ms, 384 x 4", 0, 30, 384, "console", 64_000),
     case("unpaced + 30 ms, 2048 x 4", 0, 30, 2_048, "console", 256_000),
-    case("unpaced, 384 x 4", 0, 0, 384, "console", 512_000),
+    case("unpaced, 384 x 4", 0, 0, 384, "console", 900_000),
     case("unpaced, 2048 x 4", 0, 0, 2_048, "console", 900_000),
 ];
 
-struct Image(Vec<u8>);
-
-impl ImageSource for Image {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn sha256(&self) -> [u8; 32] {
-        Sha256::digest(&self.0).into()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
-        let at = usize::try_from(offset).unwrap();
-        buf.copy_from_slice(&self.0[at..at + buf.len()]);
-        Ok(())
-    }
-}
-
-struct Quiet;
-
-impl Control for Quiet {
-    fn progress(&self, _: u64, _: u64) {}
-
-    fn stopped(&self) -> bool {
-        false
-    }
-
-    fn sample_every(&self) -> Option<Duration> {
-        None
-    }
-
-    fn sampled(&self, _: Result<Readiness, DriverError>) {}
-}
-
 fn aseptic(port: &Path, framing: &str, image: &[u8]) -> f64 {
-    let text = std::fs::read_to_string(aseptic_tests::oracle::root().join("drivers/profiles/sim-sp1.toml")).unwrap();
-    let profile =
-        Profile::parse(&text.replace("[identity]", &format!("[serial]\nframing = \"{framing}\"\n\n[identity]")))
-            .unwrap();
-    let address = Address::Port(port.to_string_lossy().into_owned());
-    let at = Sighting { address, usb: None, radio: None, name: None, named: true, simulated: true };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let bus = SerialBus::new(vec![port.to_owned()]);
-        let link = bus.open(&at, &profile.serial.line).await.unwrap();
-        let mut device = Registry.change(&profile, &at, link).unwrap();
-        let began = Instant::now();
-        device.upload(ImageId(0), &Image(image.to_vec()), &Quiet).await.unwrap();
-        began.elapsed().as_secs_f64()
-    })
+    runtime.block_on(over(port, framing, &Image(image.to_vec()))).as_secs_f64()
 }
 
 fn toolkit(port: &Path, framing: &str, image: &[u8]) -> f64 {
@@ -119,7 +67,12 @@ fn main() {
         "{:<32} {:>20} {:>20} {:>20} {:>9}",
         "KiB/s (share of the line)", "aseptic", "mcumgr-toolkit", "smpclient", "ratio"
     );
+    // `./x bench -- "unpaced, 384"`: only the cases whose name holds this.
+    let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
     for Case { name, baud, delay_ms, buffers, framing, size } in CASES {
+        if !name.contains(&wanted) {
+            continue;
+        }
         let ward = PtyWard::serve(&format!(
             "schema = \"aseptic.ward/1\"\n[[device]]\nport = \"tty\"\nserial = \"S\"\nproduct = \"Simulated SP-1\"\n\
              wire = {{ baud = {baud}, delay-ms = {delay_ms}, buffer-size = {}, buffer-count = {}, framing = \"{framing}\" }}\n\

@@ -8,6 +8,7 @@ pub mod memory;
 pub mod oracle;
 #[cfg(unix)]
 pub mod pty_ward;
+pub mod upload;
 
 pub use bench::{Bench, Gone, StoppedClock};
 pub use memory::{MemoryJournal, OneImage};
