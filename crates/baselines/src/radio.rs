@@ -70,6 +70,25 @@ const DEBUG: [(&str, &str); 5] = [
 
 /// Device Information strings that every device should tell.
 const NEEDED: [&str; 3] = ["2a29", "2a24", "2a25"];
+/// What characteristics are called at the bedside, by 16-bit UUID.
+const NAMES: [(&str, &str); 16] = [
+    ("2a29", "maker"),
+    ("2a24", "model"),
+    ("2a25", "serial number"),
+    ("2a27", "hardware revision"),
+    ("2a26", "firmware revision"),
+    ("2a28", "software revision"),
+    ("2b21", "insulin delivery status"),
+    ("2b23", "insulin delivery features"),
+    ("2aa8", "continuous glucose features"),
+    ("2a51", "glucose features"),
+    ("2a60", "pulse oximeter features"),
+    ("2a49", "blood pressure features"),
+    ("2a1d", "thermometer type"),
+    ("2a38", "heart rate sensor location"),
+    ("2a9e", "weight scale features"),
+    ("2a9b", "body composition features"),
+];
 /// What SDKs write into Device Information until a maker fills it (Zephyr, TI and their samples).
 const PLACEHOLDERS: [&str; 16] = [
     "Manufacturer",
@@ -219,6 +238,11 @@ fn came(what: Radio, posture: &Posture, facts: &Facts<'_>, now: Timestamp) -> Ca
 
 const HIDDEN: &str = "the platform keeps this service to itself";
 
+fn called(uuid: &str) -> String {
+    let name = NAMES.iter().find(|(short, _)| *short == uuid).map_or("characteristic", |(_, name)| name);
+    format!("{name} (0x{})", uuid.to_uppercase())
+}
+
 // `None`: the platform would not show it.
 fn offers(posture: &Posture, service: &str) -> Option<bool> {
     let has = |list: &[String]| list.iter().any(|s| s == service);
@@ -271,7 +295,7 @@ fn security_levels(posture: &Posture) -> Came {
 fn clinical(posture: &Posture) -> Came {
     let named = |wanted: fn(&Told<bool>) -> bool| {
         let found: Vec<String> =
-            posture.clinical.iter().filter(|(_, told)| wanted(told)).map(|(uuid, _)| format!("0x{uuid}")).collect();
+            posture.clinical.iter().filter(|(_, told)| wanted(told)).map(|(uuid, _)| called(uuid)).collect();
         (!found.is_empty()).then(|| found.join(", "))
     };
     let open = named(|t| matches!(t, Told::Value(true)));
@@ -307,18 +331,18 @@ fn information(posture: &Posture, facts: &Facts<'_>) -> Came {
     };
     let (mut faults, mut unread, mut good) = (Vec::new(), Vec::new(), Vec::new());
     for uuid in NEEDED.into_iter().filter(|u| !posture.information.contains_key(*u)) {
-        unread.push(format!("0x{uuid} was not asked for"));
+        unread.push(format!("{} was not asked for", called(uuid)));
     }
     for (uuid, told) in &posture.information {
         match told {
-            Told::Value(text) if text.is_blank() => faults.push(format!("0x{uuid} is blank")),
+            Told::Value(text) if text.is_blank() => faults.push(format!("{} is blank", called(uuid))),
             Told::Value(text) if placeholders().any(|p| p.eq_ignore_ascii_case(text.as_str().trim())) => {
-                faults.push(format!("0x{uuid} is \"{text}\", a default"));
+                faults.push(format!("{} is \"{text}\", a default", called(uuid)));
             }
             Told::Value(text) => good.push(text.to_string()),
-            Told::Absent if NEEDED.contains(&uuid.as_str()) => faults.push(format!("0x{uuid} is missing")),
+            Told::Absent if NEEDED.contains(&uuid.as_str()) => faults.push(format!("{} is missing", called(uuid))),
             Told::Absent => {}
-            Told::Unreadable(why) => unread.push(format!("0x{uuid}: {why}")),
+            Told::Unreadable(why) => unread.push(format!("{}: {why}", called(uuid))),
         }
     }
     match (faults.is_empty(), unread.is_empty()) {

@@ -254,6 +254,10 @@ fn one_open_clinical_value_fails_whatever_else_was_refused() {
         p.clinical.insert("2b23".into(), not_read());
     };
     assert_eq!(verdict("BLE-02", open), Verdict::Fail);
+    let mut posture = good();
+    open(&mut posture);
+    let told = found(&profile(), Some(&posture), None)["BLE-02"].observed.clone();
+    assert_eq!(told, "insulin delivery status (0x2B21) read without pairing; the values were not kept");
 }
 
 #[test]

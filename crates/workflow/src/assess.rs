@@ -160,3 +160,7 @@ pub(crate) fn usable(identity: &Identity) -> Result<&DeviceId, Problem> {
         aseptic_device::SessionError::NoIdentity(why).into()
     })
 }
+
+#[cfg(test)]
+#[path = "assess_tests.rs"]
+mod tests;
