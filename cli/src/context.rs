@@ -54,19 +54,21 @@ pub fn laptop_over(cli: &Cli, bus: Arc<dyn Bus>, store: Store) -> Result<Laptop,
 
 /// Makes the bus: the simulated ward alone, or USB ports and those that a person named.
 pub fn bus(cli: &Cli, store: &Store, device: Option<&DeviceRef>) -> Result<Arc<dyn Bus>, Problem> {
+    let peers = match device {
+        Some(DeviceRef::At(Address::Ble { address, .. })) => vec![address.clone()],
+        _ => Vec::new(),
+    };
     if let Some(ward) = &cli.sim {
         let ward = std::path::absolute(ward).map_err(|e| Problem::new(Code::Usage, e, "give the ward's folder"))?;
         let wire: Arc<dyn Bus> = Arc::new(SerialBus::simulated(ward.clone()));
         if !ward.join(RADIO).exists() {
             return Ok(wire);
         }
-        return Ok(Arc::new(WireAndRadio { wire, radio: Arc::new(BleBus::new(Vec::new(), true)) }));
+        return Ok(Arc::new(WireAndRadio { wire, radio: Arc::new(BleBus::new(peers, true)) }));
     }
     let mut ports = cli.port.clone();
-    let mut peers = Vec::new();
     match device {
         Some(DeviceRef::At(Address::Port(path))) => ports.push(path.into()),
-        Some(DeviceRef::At(Address::Ble { address, .. })) => peers.push(address.clone()),
         // A port on which this very device was met before was named then.
         Some(DeviceRef::Id(id)) => {
             let met = store.addresses_of(&id.to_string())?;

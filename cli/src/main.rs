@@ -21,6 +21,7 @@ use crate::console::Console;
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("ASEPTIC_LOG").unwrap_or_else(|_| "error".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    aseptic_transports::ble::silence_library_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -4,6 +4,7 @@ use aseptic_device::Profile;
 use aseptic_device::profile::ProfileError;
 
 const FILES: &[(&str, &str)] = &[
+    ("generic-gatt.toml", include_str!("../profiles/generic-gatt.toml")),
     ("generic-mcumgr.toml", include_str!("../profiles/generic-mcumgr.toml")),
     ("sim-ip2.toml", include_str!("../profiles/sim-ip2.toml")),
     ("sim-lvp2.toml", include_str!("../profiles/sim-lvp2.toml")),
@@ -14,6 +15,9 @@ const FILES: &[(&str, &str)] = &[
 
 /// The id of the profile that reads any MCUmgr device.
 pub const GENERIC: &str = "generic-mcumgr";
+
+/// The id of the profile that reads any other radio device.
+pub const GENERIC_RADIO: &str = "generic-gatt";
 
 /// Returns the built-in profiles.
 pub fn built_in() -> Result<Vec<Profile>, ProfileError> {

@@ -28,6 +28,7 @@ mod platform;
 mod link;
 mod room;
 
+pub use link::silence_library_panics;
 use link::{BleTransport, Connected, connect, contained, disconnect};
 use platform::{Platform, Removed};
 use room::{Place, Room};
@@ -356,7 +357,8 @@ impl Bus for BleBus {
             lost,
             platform,
             bonded_before,
-            bond_undone: false,
+            paired: false,
+            voided: None,
             place: Some(place),
         }))
     }

@@ -20,6 +20,9 @@ pub struct KnownProfile {
     pub reference: ProfileRef,
 }
 
+/// The service by which a radio peer shows that it speaks MCUmgr.
+const MANAGEMENT: &str = "8d53dc1d-1db7-4cd3-868b-8a527460aa84";
+
 /// One laptop at work.
 pub struct Laptop {
     /// What is kept.
@@ -113,12 +116,14 @@ impl Laptop {
         Ok(())
     }
 
-    /// Returns the model of a sighting: the chosen one when a person named the port, one whose USB identity or advertisement matches, or the generic one for a named port.
+    /// Returns the model of a sighting: the chosen one when a person named the port, one whose USB identity or advertisement matches, or a generic one for a named port or radio peer.
     pub fn profile_for(&self, at: &Sighting) -> Option<&KnownProfile> {
         let chosen = self.chosen.as_ref().filter(|_| at.named).and_then(|id| self.profile(id));
         let matching =
             || self.profiles.iter().find(|k| k.profile.matches(at) && (at.simulated || !k.profile.simulated));
-        let generic = || at.named.then(|| self.profile(profiles::GENERIC)).flatten();
+        let manages = at.radio.as_ref().is_none_or(|radio| radio.services.iter().any(|s| s == MANAGEMENT));
+        let generic_id = if manages { profiles::GENERIC } else { profiles::GENERIC_RADIO };
+        let generic = || at.named.then(|| self.profile(generic_id)).flatten();
         chosen.or_else(matching).or_else(generic)
     }
 

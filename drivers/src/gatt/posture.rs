@@ -35,6 +35,7 @@ const CLINICAL: [(u16, u16); 10] = [
 ];
 
 const HIDDEN: &str = "the platform keeps this service to itself";
+const CAME_ABOUT: &str = "the device paired by itself, and the keys were removed again";
 const PAIRED: &str = "laptop and device are paired, so what an unpaired one may do cannot be told";
 
 /// Reads the posture; `None` on a wire. `management` is whether MCUmgr answered, where it was asked.
@@ -115,6 +116,10 @@ impl Ask<'_> {
         short: u16,
     ) -> Result<Result<Result<Vec<u8>, NoValue>, Told<T>>, DriverError> {
         let (service, wanted) = (uuid(service), uuid(short));
+        // With the keys the link went.
+        if self.seen.bond.undone {
+            return Ok(Err(Told::Unreadable(CAME_ABOUT.into())));
+        }
         if !self.seen.services.get(&service).is_some_and(|held| held.contains(&wanted)) {
             return Ok(Err(self.missing(service)));
         }

@@ -125,13 +125,14 @@ impl Peer {
     }
 
     /// Returns what BlueZ lists: what is advertised, and after a connection all that the device has.
+    // What is advertised stays in the list, whether or not the device has such a service.
     pub(super) fn uuids(&self) -> Vec<String> {
-        if !self.state().shown {
-            return self.radio.advertised().iter().map(ToString::to_string).collect();
+        let mut told: BTreeSet<String> = self.radio.advertised().iter().map(ToString::to_string).collect();
+        if self.state().shown {
+            let hidden = HIDDEN.into_iter().chain(self.radio.battery.map(|_| BATTERY));
+            told.extend(hidden.chain(self.services.iter().map(|(s, _)| s.uuid)).map(|u| u.to_string()));
         }
-        let battery = self.radio.battery.map(|_| BATTERY);
-        let hidden = HIDDEN.into_iter().chain(battery);
-        hidden.chain(self.services.iter().map(|(s, _)| s.uuid)).map(|u| u.to_string()).collect()
+        told.into_iter().collect()
     }
 
     pub(super) fn manufacturer_data(&self) -> Option<HashMap<u16, Variant<'static>>> {

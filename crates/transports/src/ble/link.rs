@@ -38,6 +38,20 @@ pub(super) async fn contained<T: Send + 'static>(
     }
 }
 
+/// Keeps the radio library's own panics off the screen: they end one task of it and nothing else.
+///
+/// It panics when a signal arrives while a stream is dropped (`bluez-async` 0.9, `messagestream.rs`).
+pub fn silence_library_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.location().is_some_and(|at| at.file().contains("bluez-async")) {
+            tracing::debug!(%panic, "the radio library failed");
+        } else {
+            tell(panic);
+        }
+    }));
+}
+
 // BlueZ names its errors; the library passes them on in words (`create_gatt_dbus_error` in BlueZ `gatt-client.c`).
 fn kind_of(error: &btleplug::Error) -> LinkErrorKind {
     match error {
@@ -89,7 +103,9 @@ pub(super) struct BleTransport {
     pub lost: broadcast::Receiver<Address>,
     pub platform: Option<Platform>,
     pub bonded_before: bool,
-    pub bond_undone: bool,
+    /// Somebody gave the passkey.
+    pub paired: bool,
+    pub voided: Option<RadioLink>,
     pub place: Option<Place>,
 }
 
@@ -158,6 +174,10 @@ impl Transport for BleTransport {
     }
 
     async fn radio(&mut self) -> Result<Option<RadioLink>, LinkError> {
+        // With the keys the platform dropped the link and all that it knew.
+        if self.voided.is_some() {
+            return Ok(self.voided.clone());
+        }
         let peripheral = self.peripheral.clone();
         let told = contained(async move { peripheral.properties().await }).await.map_err(|k| self.error(k))?;
         let told = told.unwrap_or_default();
@@ -165,18 +185,12 @@ impl Transport for BleTransport {
             Some(platform) => platform.look(&self.device()).await,
             None => super::platform::Seen::default(),
         };
-        if seen.bonded
-            && !self.bonded_before
-            && let Some(platform) = &self.platform
-        {
-            self.bond_undone = platform.forget(&self.device()).await;
-        }
         let mut services: BTreeMap<u128, Vec<u128>> =
             self.peripheral.services().iter().map(|s| (s.uuid.as_u128(), Vec::new())).collect();
         for characteristic in self.peripheral.characteristics() {
             services.entry(characteristic.service_uuid.as_u128()).or_default().push(characteristic.uuid.as_u128());
         }
-        Ok(Some(RadioLink {
+        let mut radio = RadioLink {
             address: seen.address,
             flags: seen.flags,
             name: told.advertisement_name.as_deref().map(DeviceText::new),
@@ -184,15 +198,26 @@ impl Transport for BleTransport {
             hidden: HIDDEN.into_iter().map(sixteen).filter(|s| !services.contains_key(s)).collect(),
             services,
             battery: seen.battery,
-            bond: Bond { before: self.bonded_before, now: seen.bonded && !self.bond_undone, undone: self.bond_undone },
-        }))
+            bond: Bond { before: self.bonded_before, now: seen.bonded, undone: false },
+        };
+        if radio.bond.came_about()
+            && !self.paired
+            && let Some(platform) = &self.platform
+        {
+            radio.bond.undone = platform.forget(&self.device()).await;
+            radio.bond.now = !radio.bond.undone;
+            self.voided = Some(radio.clone());
+        }
+        Ok(Some(radio))
     }
 
     async fn pair(&mut self, passkey: u32) -> Result<(), LinkError> {
         let Some(platform) = self.platform.clone() else {
             return Err(self.error(LinkErrorKind::Unsupported("pairing")));
         };
-        platform.pair(&self.device(), passkey).await.map_err(|kind| self.error(kind))
+        platform.pair(&self.device(), passkey).await.map_err(|kind| self.error(kind))?;
+        self.paired = true;
+        Ok(())
     }
 }
 
