@@ -223,6 +223,17 @@ impl Shared {
         self.present.send_modify(Present::clear);
     }
 
+    // A link that is there already has a past: half a packet at the device, a disconnection that is still to be told.
+    async fn start_anew(&self, peer: &Peer, address: &Address) {
+        let mut lost = self.lost.subscribe();
+        if !peer.peripheral.is_connected().await.unwrap_or(false) {
+            return;
+        }
+        let _ = timeout(AGAIN, peer.peripheral.disconnect()).await;
+        let told = async { while lost.recv().await.is_ok_and(|gone| gone != *address) {} };
+        let _ = timeout(AGAIN, told).await;
+    }
+
     fn set_open(&self, address: &Address, open: bool) {
         if let Some(peer) = self.peers().get_mut(address) {
             (peer.open, peer.gone_at) = (open, Instant::now() + SILENCE_AFTER_LINK);
@@ -269,6 +280,10 @@ impl Bus for BleBus {
         self.begin();
         let fail = |kind| LinkError { address: at.address.clone(), kind };
         let peer = self.0.peers().get(&at.address).cloned().ok_or_else(|| fail(LinkErrorKind::NotFound))?;
+        if peer.open {
+            return Err(fail(LinkErrorKind::Busy));
+        }
+        self.0.start_anew(&peer, &at.address).await;
         let lost = self.0.lost.subscribe();
         let mut present = self.0.present.subscribe();
         let connected = tokio::select! {
