@@ -4,7 +4,7 @@
 //! Traps of the library are noted where they are met.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use aseptic_device::link::LinkErrorKind;
@@ -20,6 +20,7 @@ use btleplug::api::{
 use btleplug::platform::{Adapter, Manager, Peripheral, PeripheralId};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 /// Who was not heard for so long is gone: the platform does not tell.
@@ -50,7 +51,7 @@ struct Shared {
     present: watch::Sender<Present>,
     peers: Mutex<HashMap<Address, Peer>>,
     lost: broadcast::Sender<Address>,
-    task: OnceLock<tokio::task::JoinHandle<()>>,
+    task: OnceLock<JoinHandle<()>>,
 }
 
 #[derive(Clone)]
@@ -86,60 +87,92 @@ impl Drop for Shared {
     }
 }
 
-async fn keep_scanning(shared: std::sync::Weak<Shared>) {
-    loop {
-        // In a task of its own: the library panics when a signal races a dropped stream.
-        let Some(strong) = shared.upgrade() else { return };
-        let mut scanning = tokio::task::JoinSet::new();
-        scanning.spawn(scan(Arc::downgrade(&strong)));
-        drop(strong);
-        match scanning.join_next().await {
-            Some(Ok(Err(error))) => tracing::debug!(%error, "no adapter"),
-            Some(Err(error)) => tracing::warn!(%error, "the radio library failed"),
-            Some(Ok(Ok(()))) | None => {}
+async fn keep_scanning(shared: Weak<Shared>) {
+    let mut manager = None;
+    let mut running: HashMap<String, JoinHandle<()>> = HashMap::new();
+    while shared.strong_count() > 0 {
+        running.retain(|_, task| !task.is_finished());
+        match adapters(&mut manager).await {
+            Ok(found) => {
+                for (name, adapter) in found {
+                    let scan = || tokio::spawn(scan(Scan { shared: shared.clone(), adapter, name: name.clone() }));
+                    running.entry(name.clone()).or_insert_with(scan);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the platform's radio stack does not answer");
+                running.drain().for_each(|(_, task)| task.abort());
+                manager = None;
+            }
         }
-        let Some(strong) = shared.upgrade() else { return };
-        strong.forget_all();
-        drop(strong);
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-// Returns when the platform no longer answers or no adapter is there.
-async fn scan(shared: std::sync::Weak<Shared>) -> Result<(), btleplug::Error> {
-    let manager = Manager::new().await?;
-    let mut events = Vec::new();
+async fn adapters(manager: &mut Option<Manager>) -> Result<Vec<(String, Adapter)>, btleplug::Error> {
+    let manager = match manager {
+        Some(manager) => manager,
+        None => manager.insert(Manager::new().await?),
+    };
+    let mut found = Vec::new();
     for adapter in manager.adapters().await? {
-        let name = adapter.adapter_info().await?;
-        let name = name.split_whitespace().next().unwrap_or("adapter").to_owned();
-        let stream = adapter.events().await?;
-        adapter.start_scan(ScanFilter::default()).await?;
-        for known in adapter.peripherals().await? {
-            let Some(shared) = shared.upgrade() else { return Ok(()) };
-            shared.heard(&adapter, &name, &known.id()).await;
+        let info = adapter.adapter_info().await?;
+        found.push((info.split_whitespace().next().unwrap_or("adapter").to_owned(), adapter));
+    }
+    Ok(found)
+}
+
+// One adapter, in a task of its own: another one stays when it goes, and the library panics when a signal races a dropped stream.
+struct Scan {
+    shared: Weak<Shared>,
+    adapter: Adapter,
+    name: String,
+}
+
+// However scanning ends.
+impl Drop for Scan {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.forget(&self.name);
         }
-        events.push(stream.map(move |event| (adapter.clone(), name.clone(), event)).boxed());
     }
-    if events.is_empty() {
-        return Err(btleplug::Error::NotSupported("there is no adapter".into()));
+}
+
+async fn scan(scan: Scan) {
+    if let Err(error) = scan.run().await {
+        tracing::debug!(adapter = scan.name, %error, "the adapter does not scan");
     }
-    let mut events = stream::select_all(events);
-    let mut tick = tokio::time::interval(TICK);
-    loop {
-        tokio::select! {
-            event = events.next() => {
-                let Some((adapter, name, event)) = event else { return Ok(()) };
-                let Some(shared) = shared.upgrade() else { return Ok(()) };
-                if !shared.take(&adapter, &name, event).await {
-                    return Ok(());
+}
+
+impl Scan {
+    // Returns when the adapter is off or no longer there.
+    async fn run(&self) -> Result<(), btleplug::Error> {
+        let mut events = self.adapter.events().await?;
+        self.adapter.start_scan(ScanFilter::default()).await?;
+        for known in self.adapter.peripherals().await? {
+            let Some(shared) = self.shared.upgrade() else { return Ok(()) };
+            shared.heard(&self.adapter, &self.name, &known.id()).await;
+        }
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                event = events.next() => {
+                    let (Some(event), Some(shared)) = (event, self.shared.upgrade()) else { return Ok(()) };
+                    if !shared.take(&self.adapter, &self.name, event).await {
+                        return Ok(());
+                    }
+                }
+                _ = tick.tick() => match self.shared.upgrade() {
+                    Some(shared) => shared.forget_silent(&self.name).await,
+                    None => return Ok(()),
                 }
             }
-            _ = tick.tick() => match shared.upgrade() {
-                Some(shared) => shared.forget_silent().await,
-                None => return Ok(()),
-            }
         }
     }
+}
+
+fn is_on(address: &Address, name: &str) -> bool {
+    matches!(address, Address::Ble { adapter, .. } if adapter == name)
 }
 
 impl Shared {
@@ -198,10 +231,11 @@ impl Shared {
         });
     }
 
-    async fn forget_silent(&self) {
+    async fn forget_silent(&self, adapter: &str) {
         let silent: Vec<(Address, Peripheral)> = {
             let peers = self.peers();
             let silent = peers.iter().filter(|(_, p)| !p.open && p.gone_at < Instant::now());
+            let silent = silent.filter(|(address, _)| is_on(address, adapter));
             silent.map(|(address, peer)| (address.clone(), peer.peripheral.clone())).collect()
         };
         for (address, peripheral) in silent {
@@ -215,12 +249,12 @@ impl Shared {
     }
 
     // The adapter is gone or off: links over it are lost.
-    fn forget_all(&self) {
-        let addresses: Vec<Address> = self.peers().drain().map(|(a, _)| a).collect();
-        for address in addresses {
+    fn forget(&self, adapter: &str) {
+        let lost: Vec<Address> = self.peers().extract_if(|a, _| is_on(a, adapter)).map(|(a, _)| a).collect();
+        for address in lost {
             let _ = self.lost.send(address);
         }
-        self.present.send_modify(Present::clear);
+        self.present.send_modify(|present| present.retain(|a, _| !is_on(a, adapter)));
     }
 
     // A link that is there already has a past: half a packet at the device, a disconnection that is still to be told.
