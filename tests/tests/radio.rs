@@ -204,12 +204,15 @@ fn a_device_without_power_is_told_by_its_silence_and_its_link_at_once() {
 fn an_adapter_that_goes_takes_its_links_and_devices_with_it_at_once() {
     over_the_air(
         "an_adapter_that_goes_takes_its_links_and_devices_with_it_at_once",
-        &ward("smp = \"open\""),
+        &format!("{}{}", ward("smp = \"open\""), ward("adapter = \"hci1\"").replace("PM-1", "PM-2")),
         async |laptop: Laptop| {
+            let mut other = laptop.opens(&laptop.finds("PM-2").await).await.unwrap();
             for (away, back) in [("off", "on"), ("unplug", "plug")] {
                 let at = laptop.finds("PM-1").await;
                 let mut events = laptop.bus.watch();
-                assert!(matches!(events.next().await, Some(SightingEvent::Seen(_))));
+                for _ in 0..2 {
+                    assert!(matches!(events.next().await, Some(SightingEvent::Seen(_))));
+                }
                 let mut link = laptop.opens(&at).await.unwrap();
                 link.subscribe(SMP).await.unwrap();
                 laptop.control(&format!("adapter hci0 {away}"));
@@ -226,6 +229,8 @@ fn an_adapter_that_goes_takes_its_links_and_devices_with_it_at_once() {
                 laptop.control(&format!("adapter hci0 {back}"));
             }
             laptop.finds("PM-1").await;
+            assert_eq!(other.read(SERIAL_NUMBER).await.unwrap(), b"PM-2", "the other adapter's link stayed");
+            assert!(timeout(Duration::ZERO, other.receive()).await.is_err(), "and nothing else was told");
         },
     );
 }
