@@ -5,6 +5,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +26,7 @@ use aseptic_sim::bootloader::Image;
 use aseptic_sim::firmware::{Behaviour, build};
 use aseptic_sim::{TRAINING_KEY_PRIVATE, Ward};
 use aseptic_tests::OneImage;
+use aseptic_tests::oracle::root;
 use aseptic_tests::pty_ward::{PtyWard, control};
 use aseptic_transports::{BleBus, SystemClock};
 use futures::StreamExt as _;
@@ -202,12 +204,15 @@ fn a_device_without_power_is_told_by_its_silence_and_its_link_at_once() {
 fn an_adapter_that_goes_takes_its_links_and_devices_with_it_at_once() {
     over_the_air(
         "an_adapter_that_goes_takes_its_links_and_devices_with_it_at_once",
-        &ward("smp = \"open\""),
+        &format!("{}{}", ward("smp = \"open\""), ward("adapter = \"hci1\"").replace("PM-1", "PM-2")),
         async |laptop: Laptop| {
+            let mut other = laptop.opens(&laptop.finds("PM-2").await).await.unwrap();
             for (away, back) in [("off", "on"), ("unplug", "plug")] {
                 let at = laptop.finds("PM-1").await;
                 let mut events = laptop.bus.watch();
-                assert!(matches!(events.next().await, Some(SightingEvent::Seen(_))));
+                for _ in 0..2 {
+                    assert!(matches!(events.next().await, Some(SightingEvent::Seen(_))));
+                }
                 let mut link = laptop.opens(&at).await.unwrap();
                 link.subscribe(SMP).await.unwrap();
                 laptop.control(&format!("adapter hci0 {away}"));
@@ -224,6 +229,8 @@ fn an_adapter_that_goes_takes_its_links_and_devices_with_it_at_once() {
                 laptop.control(&format!("adapter hci0 {back}"));
             }
             laptop.finds("PM-1").await;
+            assert_eq!(other.read(SERIAL_NUMBER).await.unwrap(), b"PM-2", "the other adapter's link stayed");
+            assert!(timeout(Duration::ZERO, other.receive()).await.is_err(), "and nothing else was told");
         },
     );
 }
@@ -353,6 +360,31 @@ fn an_upload_arrives_whole_although_notifications_are_lost() {
 }
 
 #[test]
+fn the_built_in_ward_shows_what_its_document_says() {
+    let ward = std::fs::read_to_string(root().join("crates/sim/ward.toml")).unwrap();
+    over_the_air(
+        "the_built_in_ward_shows_what_its_document_says",
+        &ward.replace("schema = \"aseptic.ward/1\"", ""),
+        async |laptop: Laptop| {
+            let read = async |name: &str, number: u128| {
+                let mut link = laptop.opens(&laptop.finds(name).await).await.unwrap();
+                link.read(short(number)).await
+            };
+            assert_eq!(read("Simulated PM-3", 0x2a25).await.unwrap(), b"PM3-2026-0101");
+            assert_eq!(read("Simulated OX-1", 0x2a24).await.unwrap(), b"Simulated OX-1");
+            assert_eq!(read("Simulated IP-2", 0x2b21).await.unwrap()[..2], [0x55, 0x96]);
+            assert_eq!(read("Simulated PM-1", 0x2a25).await.unwrap(), b"");
+            assert_eq!(read("▮▮▮", 0x2a1c).await.unwrap().len(), 5);
+            let mut oximeter = laptop.opens(&laptop.finds("Simulated OX-1").await).await.unwrap();
+            assert!(matches!(oximeter.subscribe(SMP).await.unwrap_err().kind, LinkErrorKind::Unsupported(_)));
+            let mut monitor = laptop.opens(&laptop.finds("Simulated PM-1").await).await.unwrap();
+            let unbonded = Endpoint::Characteristic(0x8ec9_0003_f315_4f60_9fb8_8388_30da_ea50);
+            monitor.subscribe(unbonded).await.unwrap();
+        },
+    );
+}
+
+#[test]
 fn writes_are_paced_and_what_does_not_fit_a_packet_is_refused() {
     over_the_air(
         "writes_are_paced_and_what_does_not_fit_a_packet_is_refused",
@@ -416,6 +448,44 @@ impl Laptop {
         let answer = bus.call_method(Some(BLUEZ), path.as_str(), properties, "Get", &(interface, name)).await?;
         answer.body().deserialize()
     }
+}
+
+#[test]
+fn what_a_killed_run_left_behind_does_not_disturb_the_next() {
+    over_the_air(
+        "what_a_killed_run_left_behind_does_not_disturb_the_next",
+        &ward("mtu = 100"),
+        async |laptop: Laptop| {
+            let at = laptop.finds("PM-1").await;
+            let (path, killed) = (laptop.path(&at), laptop.connection().await);
+            let device = Some("org.bluez.Device1");
+            killed.call_method(Some(BLUEZ), path.as_str(), device, "Connect", &()).await.unwrap();
+            let resolved = timeout(PATIENCE, async {
+                let resolved = async || laptop.property(&at, "org.bluez.Device1", "ServicesResolved").await.unwrap();
+                while !bool::try_from(resolved().await).unwrap() {}
+            });
+            resolved.await.unwrap();
+            let objects = Some("org.freedesktop.DBus.ObjectManager");
+            let objects = killed.call_method(Some(BLUEZ), "/", objects, "GetManagedObjects", &()).await.unwrap();
+            let objects: zbus::fdo::ManagedObjects = objects.body().deserialize().unwrap();
+            let smp = objects.iter().find(|(_, interfaces)| {
+                let interface = interfaces.get("org.bluez.GattCharacteristic1");
+                let uuid = interface.and_then(|i| <&str>::try_from(i.get("UUID")?).ok());
+                uuid == Some("da2e7828-fbce-4e01-ae9e-261174997c48")
+            });
+            let (smp, interface) = (smp.unwrap().0, Some("org.bluez.GattCharacteristic1"));
+            killed.call_method(Some(BLUEZ), smp, interface, "StartNotify", &()).await.unwrap();
+            let options = HashMap::from([("type", zbus::Variant::from("command"))]);
+            let half = (&echo(1, 300)[..97], options);
+            killed.call_method(Some(BLUEZ), smp, interface, "WriteValue", &half).await.unwrap();
+            drop(killed);
+            let link = laptop.opens(&at).await.unwrap();
+            let mut device = Registry.inspect(&laptop.profile(), &at, link).unwrap();
+            let images = timeout(AT_ONCE, device.images()).await.expect("no try is lost").unwrap();
+            assert_eq!(images.slots.len(), 1);
+            assert_eq!(laptop.opens(&at).await.map(drop).unwrap_err().kind, LinkErrorKind::Busy);
+        },
+    );
 }
 
 /// A person at the laptop, who types the same passkey whenever asked.

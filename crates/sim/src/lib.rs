@@ -4,6 +4,7 @@
 //! Start with [`ward`] (what there is), then [`machine`] (what a device is), then [`bus`] and [`serve`] (how it is reached).
 
 #[cfg(unix)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "radios are simulated on Linux only"))]
 mod adapter;
 #[cfg(target_os = "linux")]
 mod bluez;

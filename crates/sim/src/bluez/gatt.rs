@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zbus::message::Header;
 use zbus::{OwnedObjectPath, OwnedVariant, Variant, interface};
 
-use super::attributes::{Characteristic, Service};
+use super::attributes::{Characteristic, Holds, Service};
 use super::peer::Peer;
 use super::{Air, BluezError, Result, device};
 use crate::life::lock;
@@ -189,10 +189,10 @@ impl GattCharacteristic1 {
             return Ok(());
         }
         self.peer.admit(&sender(&header), &self.is).await?;
-        match self.is.holds {
-            super::attributes::Holds::Smp => self.peer.send(value).await,
-            _ => Ok(()),
+        if matches!(self.is.holds, Holds::Smp) {
+            self.peer.send(value).await;
         }
+        Ok(())
     }
 
     async fn start_notify(&self, #[zbus(header)] header: Header<'_>) -> Result<()> {

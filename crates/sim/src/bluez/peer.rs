@@ -61,7 +61,21 @@ pub(super) struct State {
 
 struct Link {
     to_device: mpsc::Sender<Vec<u8>>,
+    packet: Vec<u8>,
     _pump: JoinSet<()>,
+}
+
+impl Link {
+    // As Zephyr does (`smp_reassembly.c`): what would be longer than its header says is dropped whole.
+    fn collect(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
+        self.packet.extend(piece);
+        let length = self.packet.get(2..4).and_then(|l| <[u8; 2]>::try_from(l).ok()).map(u16::from_be_bytes)?;
+        let missing = (usize::from(length) + 8).checked_sub(self.packet.len());
+        match missing {
+            Some(1..) => None,
+            whole => Some(std::mem::take(&mut self.packet)).filter(|_| whole.is_some()),
+        }
+    }
 }
 
 impl Peer {
@@ -222,7 +236,7 @@ impl Peer {
         self.door.try_send(Wire { from_laptop, to_laptop }).ok()?;
         let mut pump = JoinSet::new();
         pump.spawn(notify(Arc::downgrade(self), place.path.clone(), from_device));
-        Some(Link { to_device, _pump: pump })
+        Some(Link { to_device, packet: Vec::new(), _pump: pump })
     }
 
     // The attribute table is read; then its objects are there.
@@ -350,25 +364,25 @@ impl Peer {
     }
 
     /// Waits for the link's turn, then hands bytes to the device.
-    pub(super) async fn send(&self, bytes: Vec<u8>) -> Result<()> {
-        let (turn, to_device) = {
+    pub(super) async fn send(&self, bytes: Vec<u8>) {
+        let turn = {
             let mut state = self.state();
             let now = Instant::now();
             let turn = state.write_free.map_or(now, |free| free.max(now));
             if let Some(pause) = Duration::from_secs(1).checked_div(self.radio.writes_per_s) {
                 state.write_free = Some(turn + pause);
             }
-            (turn, state.link.as_ref().map(|link| link.to_device.clone()))
+            turn
         };
         // A timer takes a millisecond even where there is nothing to wait for.
         if turn > Instant::now() {
             sleep_until(turn).await;
         }
+        let packet = self.state().link.as_mut().and_then(|l| Some((l.collect(&bytes)?, l.to_device.clone())));
         // A device that does not take bytes any more is silent: a write without an answer tells nothing.
-        if let Some(to_device) = to_device {
-            let _ = to_device.send(bytes).await;
+        if let Some((packet, to_device)) = packet {
+            let _ = to_device.send(packet).await;
         }
-        Ok(())
     }
 }
 

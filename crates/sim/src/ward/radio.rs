@@ -5,10 +5,12 @@ use serde::Deserialize;
 
 /// A 16-bit UUID stands in the Bluetooth base UUID.
 const BASE: u128 = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
-/// The service of SMP and its only characteristic (Zephyr `smp_transport.rst`).
-pub(crate) const SMP_SERVICE: Uuid = Uuid(0x8d53_dc1d_1db7_4cd3_868b_8a52_7460_aa84);
-pub(crate) const SMP_CHARACTERISTIC: Uuid = Uuid(0xda2e_7828_fbce_4e01_ae9e_2611_7499_7c48);
-pub(crate) const INSULIN_DELIVERY: Uuid = Uuid::short(0x183a);
+/// The service of SMP (Zephyr `smp_transport.rst`).
+pub const SMP_SERVICE: Uuid = Uuid(0x8d53_dc1d_1db7_4cd3_868b_8a52_7460_aa84);
+/// Its only characteristic.
+pub const SMP_CHARACTERISTIC: Uuid = Uuid(0xda2e_7828_fbce_4e01_ae9e_2611_7499_7c48);
+/// The service of insulin pumps.
+pub const INSULIN_DELIVERY: Uuid = Uuid::short(0x183a);
 
 /// A UUID; in a ward file four hex digits or the long form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]

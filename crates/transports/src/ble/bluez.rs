@@ -51,8 +51,10 @@ pub(super) struct Seen {
 /// What went away.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Removed {
-    /// An adapter, or BlueZ itself: everything is gone.
-    Adapter,
+    /// BlueZ itself: everything is gone.
+    Stack,
+    /// An adapter, `hci0`.
+    Adapter(String),
     /// A device, `hci0/dev_…`.
     Device(String),
 }
@@ -129,16 +131,16 @@ impl Platform {
         let gone = objects.receive_interfaces_removed().await?.filter_map(|signal| async move {
             let args = signal.args().ok()?;
             let has = |name: &str| args.interfaces.iter().any(|i| i.as_str() == name);
+            let path = args.object_path.strip_prefix("/org/bluez/")?.to_owned();
             if has(ADAPTER) {
-                return Some(Removed::Adapter);
+                return Some(Removed::Adapter(path));
             }
-            let device = args.object_path.strip_prefix("/org/bluez/").filter(|_| has(DEVICE))?;
-            Some(Removed::Device(device.to_owned()))
+            has(DEVICE).then_some(Removed::Device(path))
         });
         let bus = DBusProxy::new(&self.connection).await?;
         let ended = bus.receive_name_owner_changed_with_args(&[(0, SERVICE)]).await?;
-        let ended = ended
-            .filter_map(|signal| async move { signal.args().ok()?.new_owner.is_none().then_some(Removed::Adapter) });
+        let ended =
+            ended.filter_map(|signal| async move { signal.args().ok()?.new_owner.is_none().then_some(Removed::Stack) });
         Ok(futures::stream::select(gone.boxed(), ended.boxed()).boxed())
     }
 

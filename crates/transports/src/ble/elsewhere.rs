@@ -24,7 +24,9 @@ pub(super) struct Seen {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Removed {
     /// Never told here.
-    Adapter,
+    Stack,
+    /// Never told here.
+    Adapter(String),
     /// Never told here.
     Device(String),
 }
