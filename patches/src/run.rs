@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gates::{Allowed, Evidence, GateState, Verdict, judge};
-use crate::journal::{Failure, Halt, Journal, JournalError, Mark, Observed, Outcome, Record};
+use crate::journal::{Failure, Halt, Journal, JournalError, Mark, Observed, Outcome, Record, attempts};
 use crate::next::{Next, Situation, Waiting, next};
 use crate::plan::{PatchRef, Plan};
 use crate::progress::Progress;
@@ -54,6 +54,8 @@ pub struct Hands<'a> {
     pub identity: Option<String>,
     /// What people vouched for before the run.
     pub attestations: Vec<Attestation>,
+    /// Begin anew where the plan's last attempt is over; otherwise that is how the run ends.
+    pub anew: bool,
 }
 
 /// What happens during a run, in order. Additive within a major version of the event schema.
@@ -170,9 +172,11 @@ pub async fn run(
     if authority.device() != &plan.body.device {
         return Err(RunError::Authority);
     }
-    let records = journal.replay(&plan.id).await?;
-    if let Some(outcome) = Progress::of(plan, &records).ended {
-        return Ok(Ended::Over(outcome));
+    let mut records = attempts(journal.replay(&plan.id).await?).pop().unwrap_or_default();
+    match Progress::of(plan, &records).ended {
+        Some(outcome) if !hands.anew => return Ok(Ended::Over(outcome)),
+        Some(_) => records.clear(),
+        None => {}
     }
     let window = authority.window();
     let evidence = Evidence {

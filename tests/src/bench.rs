@@ -170,6 +170,7 @@ impl Bench {
             }
         };
         let hands = Hands {
+            anew: false,
             cancelled,
             person: None,
             events,

@@ -108,7 +108,7 @@ pub async fn revert(
 /// Asks whichever process runs a plan to stop.
 pub fn cancel(cli: &Cli, plan: &str, _console: &mut Console) -> Result<Done, Problem> {
     let (laptop, plan) = plan_of(cli, plan)?;
-    laptop.store.request_cancel(&plan.id, laptop.clock.now().wall, &laptop.actor)?;
+    aseptic_workflow::apply::cancel(&laptop, &plan)?;
     let done = Done::with(DeviceState::NotInvolved, "asked to stop at the next safe point; the device then goes back");
     Ok(Done { help: Some("if no process runs it any more: aseptic resume carries it back".into()), ..done })
 }
