@@ -347,3 +347,13 @@ fn the_published_schemas_are_those_of_this_build() {
         assert_eq!(std::fs::read_to_string(&file).unwrap_or_default(), built, "ASEPTIC_WRITE_SCHEMAS=1 writes {kind}");
     }
 }
+
+#[test]
+fn a_laptop_that_is_not_enrolled_and_a_file_that_is_no_root_are_told_what_to_do() {
+    let night = Night::begin(PUMP);
+    let fresh = night.path("fresh");
+    let ran = night.run(&["kit", "import", &night.path("kit.zip"), "--data-dir", &fresh]).expect(4, "not-involved");
+    assert!(ran.ended()["help"].as_str().unwrap().contains("aseptic enrol --root"), "{:#}", ran.ended());
+    let ran = night.run(&["enrol", "--root", &night.path("kit.zip"), "--data-dir", &fresh]).expect(5, "not-involved");
+    assert!(!ran.ended()["help"].as_str().unwrap().contains("kit"), "{:#}", ran.ended());
+}

@@ -188,18 +188,21 @@ impl Store {
         })
     }
 
-    /// Keeps blobs and documents together with an entry; all or none. Documents are `(kind, id, text)`.
+    /// Keeps blobs together with an entry; all or none. `documents`, as `(kind, id, text)`, take the place of all that were kept before.
     pub fn keep(
         &self,
         blobs: &[(String, Vec<u8>)],
-        documents: &[(String, String, String)],
+        documents: Option<&[(String, String, String)]>,
         entry: NewEntry,
     ) -> Result<(), StoreError> {
         self.write("keep what was imported", |tx| {
             for (name, bytes) in blobs {
                 tx.execute("INSERT OR REPLACE INTO blob (name, bytes) VALUES (?1, ?2)", params![name, bytes])?;
             }
-            for (kind, id, text) in documents {
+            if documents.is_some() {
+                tx.execute("DELETE FROM document", [])?;
+            }
+            for (kind, id, text) in documents.into_iter().flatten() {
                 let insert = "INSERT OR REPLACE INTO document (kind, id, text) VALUES (?1, ?2, ?3)";
                 tx.execute(insert, params![kind, id, text])?;
             }
