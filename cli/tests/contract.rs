@@ -357,3 +357,14 @@ fn a_laptop_that_is_not_enrolled_and_a_file_that_is_no_root_are_told_what_to_do(
     let ran = night.run(&["enrol", "--root", &night.path("kit.zip"), "--data-dir", &fresh]).expect(5, "not-involved");
     assert!(!ran.ended()["help"].as_str().unwrap().contains("kit"), "{:#}", ran.ended());
 }
+
+#[test]
+fn output_that_is_lost_is_told_and_a_closed_pipe_is_none() {
+    let night = Night::begin(PUMP);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let lost = night.command(&["audit", "show"]).stdout(full).output().unwrap();
+    assert_eq!(lost.status.code(), Some(1), "{}", String::from_utf8_lossy(&lost.stderr));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(night.command(&["audit", "show"]).stdout(writer).output().unwrap().status.code(), Some(0));
+}
