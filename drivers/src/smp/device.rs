@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aseptic_device::driver::{CheckResult, Readiness, Sensed};
+use aseptic_device::identity::is_sdk_default;
 use aseptic_device::profile::{Condition, Framing, Profile, ReadFrom, passes};
 use aseptic_device::setting::{Reading, SettingReading};
 use aseptic_device::{
@@ -295,7 +296,10 @@ impl Inspect for SmpDevice {
         let firmware = images.active(ImageId(0)).map(|s| FirmwareVersion { scheme, text: s.version.clone() });
         let (id, unusable) = match &serial {
             None => (None, Some("no serial number could be read".to_owned())),
-            Some(s) if self.profile.identity.placeholders.iter().any(|p| p.eq_ignore_ascii_case(s.as_str().trim())) => {
+            Some(s)
+                if is_sdk_default(s.as_str())
+                    || self.profile.identity.placeholders.iter().any(|p| p.eq_ignore_ascii_case(s.as_str().trim())) =>
+            {
                 (None, Some(format!("serial number {s} is a placeholder that many devices share")))
             }
             Some(s) => match DeviceId::new(&self.profile.id, s.as_str()) {
