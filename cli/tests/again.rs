@@ -48,3 +48,18 @@ fn a_cancelled_plan_is_applied_again_and_wants_another_order() {
     let fresh = night.order(&[("SP1-2026-0042", json!([{ "key": "net/ftp", "to": false }]))]);
     night.run(&["apply", &plan, "--order", &fresh]).expect(0, "installed-not-returned");
 }
+
+#[test]
+fn a_plan_under_way_is_never_called_untouched() {
+    let night = Night::begin(PUMP_ON_A_SLOW_WIRE);
+    let order = night.order(&[("SP1-2026-0042", json!([]))]);
+    let plan = night.plan("SP1-2026-0042", &[]);
+    let mut going = night.start(&["apply", &plan, "--order", &order]);
+    assert!(going.until(|e| e["event"] == "progress"));
+    going.signal(nix::sys::signal::Signal::SIGKILL);
+    going.child.wait().unwrap();
+    for args in [&["resume", &plan][..], &["resume", "--all"], &["apply", &plan], &["revert", "SP1-2026-0042"]] {
+        let ran = night.run(args).expect(7, "unknown");
+        assert!(ran.ended()["help"].as_str().unwrap().contains("out of service"), "{args:?}: {:#}", ran.ended());
+    }
+}

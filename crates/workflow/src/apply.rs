@@ -146,6 +146,20 @@ fn visit_of_plan(laptop: &Laptop, plan: &Plan) -> Result<Option<Visit>, Problem>
 }
 
 async fn carry_out(laptop: &Laptop, plan: Plan, orders: &Orders<'_>, anew: bool) -> Result<Applied, Problem> {
+    let begun = attempts_at(laptop, &plan)?.pop().filter(|a| !is_over(&a.records));
+    let under_way = begun.is_some_and(|a| Progress::of(&plan, &a.records).touched(&plan));
+    let carried = carry(laptop, plan, orders, anew).await;
+    if under_way { carried.map_err(still_under_way) } else { carried }
+}
+
+// A device that was touched and not yet read back is never called untouched, and a refusal to go on wants a person.
+fn still_under_way(problem: Problem) -> Problem {
+    let code = if problem.code == Code::Refused { Code::NeedsPerson } else { problem.code };
+    let help = format!("keep the device out of service, its plan is under way; {}", problem.help);
+    Problem { code, help, state: DeviceState::Unknown, ..problem }
+}
+
+async fn carry(laptop: &Laptop, plan: Plan, orders: &Orders<'_>, anew: bool) -> Result<Applied, Problem> {
     let known = laptop.profile(&plan.body.profile.id).filter(|k| k.reference == plan.body.profile);
     let known = known.ok_or_else(|| {
         Problem::new(
@@ -198,7 +212,7 @@ fn authority(laptop: &Laptop, plan: &Plan, orders: &Orders<'_>) -> Result<Author
         Problem::new(
             Code::Refused,
             "refused: there is no terminal and no work order, so nobody allows this change",
-            "nothing was changed; run it at a terminal or with --order FILE",
+            "run it at a terminal or with --order FILE",
         )
     })?;
     let (name, last_four) = person.claim(plan).ok_or(AuthorityError::NoName)?;
