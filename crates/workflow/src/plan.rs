@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use aseptic_baselines::Finding;
 use aseptic_device::setting::Reading;
-use aseptic_device::{FirmwareVersion, ImageId, Inspecting, Session};
+use aseptic_device::{BootMode, FirmwareVersion, ImageId, Inspecting, Session};
 use aseptic_operators::GateId;
 use aseptic_patches::kit::PatchManifest;
 use aseptic_patches::mcuboot::McubootImage;
@@ -116,15 +116,21 @@ fn compares(seen: &Assessment) -> Result<(), Problem> {
 fn way_back(seen: &Assessment) -> Result<WayBack, Problem> {
     let bootloader = &seen.images.bootloader;
     if !bootloader.mode.has_revert() {
-        let mode =
-            serde_json::to_value(bootloader.mode).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-        return Err(Problem::new(
-            Code::Refused,
-            format!("no plan: the bootloader ({mode}) has no way back, so a bad image could not be undone"),
-            "nothing was changed; have the maker patch this device on the bench",
-        ));
+        return Err(no_way_back(bootloader.mode));
     }
     Ok(WayBack::Restart { measured: bootloader.measured, downgrade_prevented: bootloader.downgrade_prevention })
+}
+
+fn no_way_back(mode: BootMode) -> Problem {
+    if mode == BootMode::Unknown {
+        let message =
+            "no plan: neither device nor profile says how the bootloader works, and unknown counts as no way back";
+        let help = "nothing was changed; where you know it, declare it in the profile: bootloader, under [firmware]";
+        return Problem::new(Code::Refused, message, help);
+    }
+    let name = serde_json::to_value(mode).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+    let message = format!("no plan: the bootloader ({name}) has no way back, so a bad image could not be undone");
+    Problem::new(Code::Refused, message, "nothing was changed; have the maker patch this device on the bench")
 }
 
 fn one_image(session: &Session<Inspecting>, seen: &Assessment) -> Result<(), Problem> {
@@ -274,4 +280,16 @@ fn estimate(profile: &aseptic_device::Profile, patch: Option<&PatchRef>, steps: 
     // Going back is a restart, its swap, reading everything, and the gates once more.
     let revert = restart + u64::from(timing.gate_span_s) + 30;
     Estimate { total_s: u32::try_from(total).unwrap_or(u32::MAX), revert_s: u32::try_from(revert).unwrap_or(u32::MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bootloader_that_nobody_tells_of_is_told_apart_from_one_without_a_way_back() {
+        assert!(no_way_back(BootMode::Unknown).help.contains("profile"));
+        assert!(no_way_back(BootMode::OverwriteOnly).message.contains("overwrite-only"));
+        assert_eq!(no_way_back(BootMode::Unknown).code, Code::Refused);
+    }
 }
