@@ -45,6 +45,11 @@ impl Seat {
     }
 
     fn answer(&mut self, question: &str, reply: &str) {
+        self.wait_for(question);
+        writeln!(self.keyboard, "{reply}").unwrap();
+    }
+
+    fn wait_for(&mut self, question: &str) {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             let screen = self.screen.lock().unwrap().clone();
@@ -55,7 +60,6 @@ impl Seat {
             assert!(Instant::now() < end, "{question:?} was not asked:\n{screen}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        writeln!(self.keyboard, "{reply}").unwrap();
     }
 
     fn leave(mut self) -> (i32, String) {
@@ -127,5 +131,24 @@ fn whoever_does_not_vouch_stops_it_before_anything_is_changed() {
     seat.answer("not on a patient — technician, your name:", "");
     let (code, said) = seat.leave();
     assert!([4, 10].contains(&code), "{code}: {said}");
+    assert_eq!(night.ward.truth("SP1-2026-0042")["effects"], 0);
+}
+
+#[test]
+fn an_interrupt_at_a_question_is_a_no() {
+    let night = Night::begin(PUMP);
+    let plan = night.plan("SP1-2026-0042", &[]);
+    for (questions, code) in [(&["Your name"][..], 4), (&["Your name", "Last four", "technician, your name:"], 10)] {
+        let mut seat = Seat::sit(&night, &["apply", &plan]);
+        let (last, before) = questions.split_last().unwrap();
+        for (question, reply) in before.iter().zip(["T. Technician", "0042"]) {
+            seat.answer(question, reply);
+        }
+        seat.wait_for(last);
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(seat.child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        let (ended, said) = seat.leave();
+        assert_eq!(ended, code, "{said}");
+    }
     assert_eq!(night.ward.truth("SP1-2026-0042")["effects"], 0);
 }

@@ -197,7 +197,7 @@ pub async fn run(
         evidence,
         seen: None,
         closed_since: None,
-        declined: false,
+        declined: 0,
     };
     runner.write(None, Mark::Opened { authority: authority.source().clone() }, None).await?;
     runner.run().await
@@ -214,7 +214,8 @@ struct Runner<'a> {
     evidence: Evidence,
     seen: Option<Observed>,
     closed_since: Option<Moment>,
-    declined: bool,
+    // How often the person would not vouch: the first time stops the plan, after the second nobody is asked any more.
+    declined: u32,
 }
 
 impl Runner<'_> {
@@ -252,10 +253,12 @@ impl Runner<'_> {
         let now = self.clock.now();
         Ok(Situation {
             now,
-            cancel: self.declined || (self.hands.cancelled)() || self.journal.cancel_requested(&self.plan.id).await?,
+            cancel: self.declined > 0
+                || (self.hands.cancelled)()
+                || self.journal.cancel_requested(&self.plan.id).await?,
             deadline: self.hands.deadline,
             gates,
-            attended: self.hands.person.is_some(),
+            attended: self.hands.person.is_some() && self.declined < 2,
             patience_over: self.closed_since.is_some_and(|since| now.since(&since) >= PATIENCE),
         })
     }
@@ -327,7 +330,7 @@ impl Runner<'_> {
     async fn ask(&mut self, gates: &[GateId]) -> Result<(), RunError> {
         let Some(person) = self.hands.person else { return Ok(()) };
         let answers = person.attest(gates).await;
-        self.declined = answers.is_empty();
+        self.declined += u32::from(answers.is_empty());
         for attestation in answers {
             self.write(None, Mark::Attested { attestation: attestation.clone() }, None).await?;
             self.evidence.attestations.push(attestation);

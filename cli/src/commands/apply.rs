@@ -14,7 +14,7 @@ use aseptic_workflow::{Applied, Code, DeviceRef, DeviceState, Laptop, Orders, Pr
 use crate::args::{Apply, AuthorityArgs, Cli};
 use crate::console::{Console, Done, local};
 use crate::context::laptop;
-use crate::terminal::Terminal;
+use crate::terminal::{INTERRUPTED, Terminal};
 
 const POLL: Duration = Duration::from_millis(500);
 
@@ -180,6 +180,7 @@ impl Hands {
         let listener = tokio::spawn(async move {
             while tokio::signal::ctrl_c().await.is_ok() {
                 flag.store(true, Ordering::SeqCst);
+                INTERRUPTED.store(true, Ordering::SeqCst);
             }
         });
         let (store, plan) = (laptop.store.clone(), plan.cloned());
