@@ -73,6 +73,16 @@ fn usage_errors_are_2_and_end_in_one_event() {
 }
 
 #[test]
+fn tuf_ends_with_0_or_1_whatever_it_is_given() {
+    let night = Night::begin(PUMP);
+    for args in [&["tuf"][..], &["tuf", "--bogus", "refresh"], &["tuf", "--metadata-dir", "nowhere", "refresh"]] {
+        let ran = night.run(args);
+        assert_eq!(ran.code, 1, "{args:?}");
+        keeps_the_contract(&ran);
+    }
+}
+
+#[test]
 fn what_is_not_there_is_3() {
     let night = Night::begin(PUMP);
     let ran = night.run(&["identify", "SP1-2026-9999"]);
