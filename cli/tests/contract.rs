@@ -94,6 +94,15 @@ fn what_is_not_there_is_3() {
 }
 
 #[test]
+fn a_device_that_never_answers_is_3_before_anybody_thinks_that_it_hangs() {
+    let night = Night::begin(&format!("{PUMP}wire = {{ loss = 1.0 }}\n"));
+    let begun = std::time::Instant::now();
+    let ran = night.run(&["identify", "SP1-2026-0042"]).expect(3, "untouched");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert!(ran.ended()["help"].as_str().unwrap().contains("cable"), "{:#}", ran.ended());
+}
+
+#[test]
 fn without_terminal_and_order_nothing_is_begun_and_that_is_4() {
     let night = Night::begin(PUMP);
     let plan = night.plan("SP1-2026-0042", &[]);

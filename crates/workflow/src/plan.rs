@@ -211,7 +211,7 @@ fn fits(session: &Session<Inspecting>, seen: &Assessment, patch: &PatchManifest)
             patch.from.join(", ")
         )));
     }
-    match patch.version.compare(running) {
+    match step(&patch.version, running) {
         Some(Ordering::Greater) => Ok(()),
         Some(Ordering::Equal) => Err(refuse(format!("the device already runs {running}"))),
         Some(Ordering::Less) if patch.rollback && seen.images.bootloader.downgrade_prevention != Some(true) => Ok(()),
@@ -221,6 +221,11 @@ fn fits(session: &Session<Inspecting>, seen: &Assessment, patch: &PatchManifest)
         }
         None => Err(refuse(format!("{} and {running} cannot be compared", patch.version))),
     }
+}
+
+// The profile says how the device's versions read; the kit's text is read the same way.
+fn step(offered: &FirmwareVersion, running: &FirmwareVersion) -> Option<Ordering> {
+    FirmwareVersion::new(running.scheme, offered.text.as_str()).compare(running)
 }
 
 // Only an image that this device ran, by the journal, and that still lies in its spare slot.
@@ -285,6 +290,17 @@ fn estimate(profile: &aseptic_device::Profile, patch: Option<&PatchRef>, steps: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kit_s_version_is_read_as_the_profile_reads_the_device_s() {
+        use aseptic_device::VersionScheme::{Dotted, Mcuboot, Opaque, Semver};
+        let offered = FirmwareVersion::new(Mcuboot, "2.1.0");
+        for scheme in [Mcuboot, Semver, Dotted] {
+            assert_eq!(step(&offered, &FirmwareVersion::new(scheme, "2.0.0")), Some(Ordering::Greater), "{scheme:?}");
+        }
+        assert_eq!(step(&offered, &FirmwareVersion::new(Opaque, "2.0.0")), None);
+        assert_eq!(step(&FirmwareVersion::new(Mcuboot, "2.1.0.7"), &FirmwareVersion::new(Semver, "2.0.0")), None);
+    }
 
     #[test]
     fn a_bootloader_that_nobody_tells_of_is_told_apart_from_one_without_a_way_back() {
