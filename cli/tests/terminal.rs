@@ -152,3 +152,25 @@ fn an_interrupt_at_a_question_is_a_no() {
     }
     assert_eq!(night.ward.truth("SP1-2026-0042")["effects"], 0);
 }
+
+#[test]
+fn a_return_counts_for_its_own_attempt_at_a_plan_and_for_no_later_one() {
+    let night = Night::begin(&format!("{PUMP}settings = {{ \"net/telnet\" = true }}\n"));
+    let plan = night.path("fix.json");
+    night.ok(&["plan", "SP1-2026-0042", "--fix", "SER-11.telnet", "-o", &plan]);
+    let apply = || {
+        let order = night.order(&[("SP1-2026-0042", json!([{ "key": "net/telnet", "to": false }]))]);
+        night.ok(&["apply", &plan, "--order", &order]);
+    };
+    let out_of_service = || night.ok(&["status"]).records("out-of-service").len();
+    apply();
+    assert_eq!(out_of_service(), 1);
+    let mut second = Seat::sit(&night, &["return", "SP1-2026-0042"]);
+    second.answer("name", "S. Second");
+    second.answer("ast four", "0042");
+    assert_eq!(second.leave().0, 0);
+    assert_eq!(out_of_service(), 0);
+    night.ward.control("set SP1-2026-0042 net/telnet true");
+    apply();
+    assert_eq!(out_of_service(), 1, "nobody returned it after the second attempt");
+}
