@@ -387,3 +387,17 @@ fn output_that_is_lost_is_told_and_a_closed_pipe_is_none() {
     drop(reader);
     assert_eq!(night.command(&["audit", "show"]).stdout(writer).output().unwrap().status.code(), Some(0));
 }
+
+#[test]
+fn a_withdrawn_patch_is_gone_with_the_next_kit() {
+    let night = Night::begin(PUMP);
+    let kit = night.path("kit");
+    assert_eq!(night.run(&["kit", "withdraw", &kit, "--vendor", "simulated", "--id", "nope"]).code, 2);
+    night.ok(&["kit", "withdraw", &kit, "--vendor", "simulated", "--id", "sp1-1.3.0"]);
+    night.ok(&["kit", "sign", &kit, "vendor-simulated", "--key", &night.path("vendor.pem")]);
+    night.ok(&["kit", "pack", &kit, "-o", &night.path("next.zip")]);
+    assert_eq!(night.ok(&["kit", "list"]).records("patch").len(), 1);
+    night.ok(&["kit", "import", &night.path("next.zip")]);
+    assert!(night.ok(&["kit", "list"]).records("patch").is_empty());
+    night.run(&["plan", "SP1-2026-0042", "--patch", "sp1-1.3.0"]).expect(3, "untouched");
+}
