@@ -297,6 +297,17 @@ pub enum Kit {
     },
     /// Add a patch of a vendor, or a profile or baseline of the hospital
     Add(KitAdd),
+    /// Take a patch out again; laptops that take the next kit no longer have it
+    Withdraw {
+        /// Working folder
+        dir: PathBuf,
+        /// Vendor id
+        #[arg(long)]
+        vendor: String,
+        /// Patch id
+        #[arg(long)]
+        id: String,
+    },
     /// Sign a role: root, targets, snapshot, timestamp or vendor-ID
     Sign {
         /// Working folder

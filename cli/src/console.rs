@@ -1,6 +1,7 @@
 //! Telling a person or a script what happens.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aseptic_patches::RunEvent;
 use aseptic_workflow::{Code, DeviceState, Problem};
@@ -40,6 +41,8 @@ pub struct Console {
     json: bool,
     seq: u64,
     bar: Option<ProgressBar>,
+    // Something that was told did not reach its file; a reader that closed its pipe wanted no more.
+    lost: AtomicBool,
     /// Visit that lines belong to.
     pub visit: Option<String>,
     /// Device that lines are about.
@@ -49,7 +52,7 @@ pub struct Console {
 impl Console {
     /// Tells scripts (`json`) or people.
     pub fn new(json: bool) -> Self {
-        Self { json, seq: 0, bar: None, visit: None, device: None }
+        Self { json, seq: 0, bar: None, lost: AtomicBool::new(false), visit: None, device: None }
     }
 
     /// Tells a script.
@@ -71,16 +74,22 @@ impl Console {
         };
         self.seq += 1;
         if let Ok(text) = serde_json::to_string(&line) {
-            let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "{text}");
-            let _ = out.flush();
+            self.put(&text);
+        }
+    }
+
+    fn put(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        let written = writeln!(out, "{text}").and_then(|()| out.flush());
+        if written.is_err_and(|e| e.kind() != ErrorKind::BrokenPipe) {
+            self.lost.store(true, Ordering::Relaxed);
         }
     }
 
     /// Tells a person.
     pub fn say(&self, text: impl AsRef<str>) {
         if !self.json {
-            let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
+            self.put(text.as_ref());
         }
     }
 
@@ -150,6 +159,10 @@ impl Console {
 
     /// Ends; returns the exit code.
     pub fn ended(&mut self, done: &Done) -> u8 {
+        if self.is_lost(done) {
+            let problem = Problem::new(Code::Internal, "the output could not be written", "make room, or give -o FILE");
+            return self.problem(&problem.with_state(DeviceState::NotInvolved));
+        }
         self.clear_bar();
         self.event(Event::Ended {
             code: done.code.exit(),
@@ -164,7 +177,13 @@ impl Console {
         if let Some(help) = &done.help {
             self.say(format!("  → {help}"));
         }
-        done.code.exit()
+        if self.is_lost(done) { Code::Internal.exit() } else { done.code.exit() }
+    }
+
+    // What was done to a device stays true; a verb that only tells has failed.
+    fn is_lost(&self, done: &Done) -> bool {
+        let only_tells = done.code == Code::Done && done.state == DeviceState::NotInvolved;
+        only_tells && self.lost.load(Ordering::Relaxed)
     }
 
     /// Ends with a problem; returns the exit code.

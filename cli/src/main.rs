@@ -59,11 +59,13 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
+    // The contract of `aseptic tuf` knows 0 and 1 only.
+    let code = if std::env::args().nth(1).is_some_and(|a| a == "tuf") { Code::Internal } else { Code::Usage };
     if std::env::args().any(|a| a == "--json") {
         let message = error.to_string().lines().next().unwrap_or_default().to_owned();
-        let problem = Problem::new(Code::Usage, message, "see aseptic --help").with_state(DeviceState::NotInvolved);
+        let problem = Problem::new(code, message, "see aseptic --help").with_state(DeviceState::NotInvolved);
         return ExitCode::from(Console::new(true).problem(&problem));
     }
     let _ = error.print();
-    ExitCode::from(Code::Usage.exit())
+    ExitCode::from(code.exit())
 }

@@ -1,6 +1,10 @@
 //! A person at the terminal: name, last four, and what they vouch for. Typed names are unauthenticated.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use aseptic_device::{Passkeys, Sighting};
 use aseptic_operators::{Attestation, GateId, Person as Someone};
@@ -20,15 +24,34 @@ impl Terminal {
     }
 }
 
-/// Asks one question; `None` at end of input.
+/// Asks one question; `None` at end of input or when interrupted.
 pub fn ask(question: &str) -> Option<String> {
     let mut err = std::io::stderr().lock();
     let _ = write!(err, "{question} ");
     let _ = err.flush();
-    let mut line = String::new();
-    match std::io::stdin().lock().read_line(&mut line) {
-        Ok(n) if n > 0 => Some(line.trim().to_owned()),
-        _ => None,
+    drop(err);
+    next_line()
+}
+
+/// Ends the waiting for an answer: Ctrl-C at a question is a no.
+pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+const POLL: Duration = Duration::from_millis(100);
+static LINES: OnceLock<Mutex<Receiver<String>>> = OnceLock::new();
+
+// Nothing interrupts a read of standard input, so that a thread of its own waits there.
+fn next_line() -> Option<String> {
+    let lines = LINES.get_or_init(|| {
+        let (sender, lines) = channel();
+        std::thread::spawn(move || std::io::stdin().lines().map_while(Result::ok).try_for_each(|l| sender.send(l)));
+        Mutex::new(lines)
+    });
+    let lines = lines.lock().ok()?;
+    loop {
+        match lines.recv_timeout(POLL) {
+            Ok(line) => return Some(line.trim().to_owned()),
+            Err(RecvTimeoutError::Timeout) if !INTERRUPTED.load(Ordering::SeqCst) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+        }
     }
 }
 

@@ -73,6 +73,16 @@ fn usage_errors_are_2_and_end_in_one_event() {
 }
 
 #[test]
+fn tuf_ends_with_0_or_1_whatever_it_is_given() {
+    let night = Night::begin(PUMP);
+    for args in [&["tuf"][..], &["tuf", "--bogus", "refresh"], &["tuf", "--metadata-dir", "nowhere", "refresh"]] {
+        let ran = night.run(args);
+        assert_eq!(ran.code, 1, "{args:?}");
+        keeps_the_contract(&ran);
+    }
+}
+
+#[test]
 fn what_is_not_there_is_3() {
     let night = Night::begin(PUMP);
     let ran = night.run(&["identify", "SP1-2026-9999"]);
@@ -81,6 +91,15 @@ fn what_is_not_there_is_3() {
     let plan = night.path("no-such-plan.json");
     keeps_the_contract(&night.run(&["apply", &plan]));
     assert_eq!(night.run(&["apply", &plan]).code, 3);
+}
+
+#[test]
+fn a_device_that_never_answers_is_3_before_anybody_thinks_that_it_hangs() {
+    let night = Night::begin(&format!("{PUMP}wire = {{ loss = 1.0 }}\n"));
+    let begun = std::time::Instant::now();
+    let ran = night.run(&["identify", "SP1-2026-0042"]).expect(3, "untouched");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert!(ran.ended()["help"].as_str().unwrap().contains("cable"), "{:#}", ran.ended());
 }
 
 #[test]
@@ -346,4 +365,39 @@ fn the_published_schemas_are_those_of_this_build() {
         }
         assert_eq!(std::fs::read_to_string(&file).unwrap_or_default(), built, "ASEPTIC_WRITE_SCHEMAS=1 writes {kind}");
     }
+}
+
+#[test]
+fn a_laptop_that_is_not_enrolled_and_a_file_that_is_no_root_are_told_what_to_do() {
+    let night = Night::begin(PUMP);
+    let fresh = night.path("fresh");
+    let ran = night.run(&["kit", "import", &night.path("kit.zip"), "--data-dir", &fresh]).expect(4, "not-involved");
+    assert!(ran.ended()["help"].as_str().unwrap().contains("aseptic enrol --root"), "{:#}", ran.ended());
+    let ran = night.run(&["enrol", "--root", &night.path("kit.zip"), "--data-dir", &fresh]).expect(5, "not-involved");
+    assert!(!ran.ended()["help"].as_str().unwrap().contains("kit"), "{:#}", ran.ended());
+}
+
+#[test]
+fn output_that_is_lost_is_told_and_a_closed_pipe_is_none() {
+    let night = Night::begin(PUMP);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let lost = night.command(&["audit", "show"]).stdout(full).output().unwrap();
+    assert_eq!(lost.status.code(), Some(1), "{}", String::from_utf8_lossy(&lost.stderr));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(night.command(&["audit", "show"]).stdout(writer).output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn a_withdrawn_patch_is_gone_with_the_next_kit() {
+    let night = Night::begin(PUMP);
+    let kit = night.path("kit");
+    assert_eq!(night.run(&["kit", "withdraw", &kit, "--vendor", "simulated", "--id", "nope"]).code, 2);
+    night.ok(&["kit", "withdraw", &kit, "--vendor", "simulated", "--id", "sp1-1.3.0"]);
+    night.ok(&["kit", "sign", &kit, "vendor-simulated", "--key", &night.path("vendor.pem")]);
+    night.ok(&["kit", "pack", &kit, "-o", &night.path("next.zip")]);
+    assert_eq!(night.ok(&["kit", "list"]).records("patch").len(), 1);
+    night.ok(&["kit", "import", &night.path("next.zip")]);
+    assert!(night.ok(&["kit", "list"]).records("patch").is_empty());
+    night.run(&["plan", "SP1-2026-0042", "--patch", "sp1-1.3.0"]).expect(3, "untouched");
 }

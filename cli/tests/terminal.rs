@@ -45,6 +45,11 @@ impl Seat {
     }
 
     fn answer(&mut self, question: &str, reply: &str) {
+        self.wait_for(question);
+        writeln!(self.keyboard, "{reply}").unwrap();
+    }
+
+    fn wait_for(&mut self, question: &str) {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             let screen = self.screen.lock().unwrap().clone();
@@ -55,7 +60,6 @@ impl Seat {
             assert!(Instant::now() < end, "{question:?} was not asked:\n{screen}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        writeln!(self.keyboard, "{reply}").unwrap();
     }
 
     fn leave(mut self) -> (i32, String) {
@@ -128,4 +132,45 @@ fn whoever_does_not_vouch_stops_it_before_anything_is_changed() {
     let (code, said) = seat.leave();
     assert!([4, 10].contains(&code), "{code}: {said}");
     assert_eq!(night.ward.truth("SP1-2026-0042")["effects"], 0);
+}
+
+#[test]
+fn an_interrupt_at_a_question_is_a_no() {
+    let night = Night::begin(PUMP);
+    let plan = night.plan("SP1-2026-0042", &[]);
+    for (questions, code) in [(&["Your name"][..], 4), (&["Your name", "Last four", "technician, your name:"], 10)] {
+        let mut seat = Seat::sit(&night, &["apply", &plan]);
+        let (last, before) = questions.split_last().unwrap();
+        for (question, reply) in before.iter().zip(["T. Technician", "0042"]) {
+            seat.answer(question, reply);
+        }
+        seat.wait_for(last);
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(seat.child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        let (ended, said) = seat.leave();
+        assert_eq!(ended, code, "{said}");
+    }
+    assert_eq!(night.ward.truth("SP1-2026-0042")["effects"], 0);
+}
+
+#[test]
+fn a_return_counts_for_its_own_attempt_at_a_plan_and_for_no_later_one() {
+    let night = Night::begin(&format!("{PUMP}settings = {{ \"net/telnet\" = true }}\n"));
+    let plan = night.path("fix.json");
+    night.ok(&["plan", "SP1-2026-0042", "--fix", "SER-11.telnet", "-o", &plan]);
+    let apply = || {
+        let order = night.order(&[("SP1-2026-0042", json!([{ "key": "net/telnet", "to": false }]))]);
+        night.ok(&["apply", &plan, "--order", &order]);
+    };
+    let out_of_service = || night.ok(&["status"]).records("out-of-service").len();
+    apply();
+    assert_eq!(out_of_service(), 1);
+    let mut second = Seat::sit(&night, &["return", "SP1-2026-0042"]);
+    second.answer("name", "S. Second");
+    second.answer("ast four", "0042");
+    assert_eq!(second.leave().0, 0);
+    assert_eq!(out_of_service(), 0);
+    night.ward.control("set SP1-2026-0042 net/telnet true");
+    apply();
+    assert_eq!(out_of_service(), 1, "nobody returned it after the second attempt");
 }

@@ -1,6 +1,7 @@
 //! What a profile says to read, read and judged, whatever the protocol.
 
 use aseptic_device::driver::{CheckResult, Readiness, Sensed};
+use aseptic_device::identity::is_sdk_default;
 use aseptic_device::profile::{Condition, Profile, ReadFrom, passes};
 use aseptic_device::{DeviceId, DeviceText, DriverError, Identity, Value};
 use async_trait::async_trait;
@@ -23,7 +24,10 @@ pub(crate) async fn identity(profile: &Profile, source: &mut dyn Source) -> Resu
     let hardware = text(sources.hardware.as_ref(), source).await?;
     let (id, unusable) = match &serial {
         None => (None, Some("no serial number could be read".to_owned())),
-        Some(s) if sources.placeholders.iter().any(|p| p.eq_ignore_ascii_case(s.as_str().trim())) => {
+        Some(s)
+            if is_sdk_default(s.as_str())
+                || sources.placeholders.iter().any(|p| p.eq_ignore_ascii_case(s.as_str().trim())) =>
+        {
             (None, Some(format!("serial number {s} is a placeholder that many devices share")))
         }
         Some(s) => match DeviceId::new(&profile.id, s.as_str()) {

@@ -159,7 +159,18 @@ fn attested(evidence: &Evidence, now: &Moment, gate: GateId, why: &str) -> (Verd
     let young = evidence.attestations.iter().filter(|a| is_young(a, now));
     match vouchers(young, gate, false) {
         Some(people) => (Verdict::Open, format!("vouched for by {people}")),
-        None => (Verdict::NeedsAttestation, format!("{why}; a person must vouch")),
+        None => (Verdict::NeedsAttestation, format!("{why}; {}", wanted(gate, evidence.ordered.is_some()))),
+    }
+}
+
+fn wanted(gate: GateId, ordered: bool) -> String {
+    let roles: Vec<String> = gate.attested_by().iter().map(ToString::to_string).collect();
+    match (ordered, roles.len()) {
+        (false, _) => "a person must vouch".into(),
+        (true, 0 | 1) => {
+            "the work order must carry the word of a technician and of a second person, who is no approver".into()
+        }
+        (true, _) => format!("the work order must carry the word of two people: {}", roles.join(" and ")),
     }
 }
 

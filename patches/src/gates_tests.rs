@@ -101,3 +101,15 @@ fn without_an_authority_or_after_its_window_the_gate_is_closed() {
     assert_eq!(judge(Some(Allowed { by: "WO-1".into(), until: Some(moment(10).wall) })), Verdict::Closed);
     assert_eq!(judge(Some(Allowed { by: "WO-1".into(), until: Some(moment(11).wall) })), Verdict::Open);
 }
+
+#[test]
+fn an_order_that_lacks_a_word_is_told_whose() {
+    let words = |gate, list: Vec<Attestation>| {
+        let evidence = Evidence { ordered: Some((list, moment(1_000).wall)), ..Evidence::default() };
+        judge_one(gate, &Timing::default(), &evidence, &moment(10)).evidence
+    };
+    let tech = vouch(GateId::Loaner, "T. Tech", Role::Technician, 0);
+    let approver = vouch(GateId::Loaner, "A. Approver", Role::Approver, 0);
+    assert!(words(GateId::Loaner, vec![tech, approver]).contains("second person, who is no approver"));
+    assert!(words(GateId::NotOnPatient, vec![]).contains("technician and clinical owner"));
+}

@@ -294,6 +294,23 @@ impl fmt::Display for Halt {
     }
 }
 
+/// Splits the entries of a plan, oldest first, into its attempts: a plan that is over may be begun anew.
+pub fn attempts(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let mut attempts: Vec<Vec<Record>> = Vec::new();
+    for record in records {
+        match attempts.last_mut().filter(|a| !is_over(a)) {
+            Some(attempt) => attempt.push(record),
+            None => attempts.push(vec![record]),
+        }
+    }
+    attempts
+}
+
+/// Returns whether an attempt has ended.
+pub fn is_over(attempt: &[Record]) -> bool {
+    attempt.last().is_some_and(|r| matches!(r.mark, Mark::Ended { .. }))
+}
+
 /// The journal could not take or give an entry; nothing further is done to a device then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("journal: {0}")]

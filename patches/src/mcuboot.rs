@@ -8,7 +8,8 @@ use std::io;
 use aseptic_device::{FirmwareVersion, ImageHash, ImageSource, VersionScheme};
 use aws_lc_rs::digest::{Algorithm, Context, Digest, SHA256, SHA384, SHA512};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, ParsedPublicKey, RSA_PSS_2048_8192_SHA256,
+    UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -177,6 +178,15 @@ const ED25519_SPKI: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 fn der(pem: &str) -> Option<Vec<u8>> {
     let text: String = pem.lines().map(str::trim).filter(|l| !l.starts_with("-----")).collect();
     STANDARD.decode(text).ok()
+}
+
+/// Returns whether a text is a public key (SubjectPublicKeyInfo, PEM) of a kind with which images are signed.
+pub fn is_signing_key(pem: &str) -> bool {
+    let Some(key) = der(pem) else { return false };
+    let kinds: [&'static dyn VerificationAlgorithm; 3] =
+        [&ECDSA_P256_SHA256_ASN1, &ECDSA_P384_SHA384_ASN1, &RSA_PSS_2048_8192_SHA256];
+    key.strip_prefix(ED25519_SPKI).is_some_and(|raw| raw.len() == 32)
+        || kinds.iter().any(|kind| ParsedPublicKey::new(*kind, &key).is_ok())
 }
 
 fn find(tlvs: &[(u16, Vec<u8>)], kind: u16) -> Option<&[u8]> {

@@ -76,3 +76,15 @@ proptest! {
         prop_assert!(cut >= IMAGES[0].1.len() || McubootImage::read(&Bytes(short)).is_err());
     }
 }
+
+#[test]
+fn only_public_keys_of_a_known_kind_are_signing_keys() {
+    for (name, _, key) in IMAGES {
+        assert!(is_signing_key(key), "{name}");
+    }
+    let cut = IMAGES[0].2.replacen('M', "", 1);
+    let private = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n-----END PRIVATE KEY-----";
+    for text in ["", "no key", &cut, private] {
+        assert!(!is_signing_key(text), "{text}");
+    }
+}

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gates::{Allowed, Evidence, GateState, Verdict, judge};
-use crate::journal::{Failure, Halt, Journal, JournalError, Mark, Observed, Outcome, Record};
+use crate::journal::{Failure, Halt, Journal, JournalError, Mark, Observed, Outcome, Record, attempts};
 use crate::next::{Next, Situation, Waiting, next};
 use crate::plan::{PatchRef, Plan};
 use crate::progress::Progress;
@@ -54,6 +54,8 @@ pub struct Hands<'a> {
     pub identity: Option<String>,
     /// What people vouched for before the run.
     pub attestations: Vec<Attestation>,
+    /// Begin anew where the plan's last attempt is over; otherwise that is how the run ends.
+    pub anew: bool,
 }
 
 /// What happens during a run, in order. Additive within a major version of the event schema.
@@ -170,9 +172,11 @@ pub async fn run(
     if authority.device() != &plan.body.device {
         return Err(RunError::Authority);
     }
-    let records = journal.replay(&plan.id).await?;
-    if let Some(outcome) = Progress::of(plan, &records).ended {
-        return Ok(Ended::Over(outcome));
+    let mut records = attempts(journal.replay(&plan.id).await?).pop().unwrap_or_default();
+    match Progress::of(plan, &records).ended {
+        Some(outcome) if !hands.anew => return Ok(Ended::Over(outcome)),
+        Some(_) => records.clear(),
+        None => {}
     }
     let window = authority.window();
     let evidence = Evidence {
@@ -193,7 +197,7 @@ pub async fn run(
         evidence,
         seen: None,
         closed_since: None,
-        declined: false,
+        declined: 0,
     };
     runner.write(None, Mark::Opened { authority: authority.source().clone() }, None).await?;
     runner.run().await
@@ -210,7 +214,8 @@ struct Runner<'a> {
     evidence: Evidence,
     seen: Option<Observed>,
     closed_since: Option<Moment>,
-    declined: bool,
+    // How often the person would not vouch: the first time stops the plan, after the second nobody is asked any more.
+    declined: u32,
 }
 
 impl Runner<'_> {
@@ -248,10 +253,12 @@ impl Runner<'_> {
         let now = self.clock.now();
         Ok(Situation {
             now,
-            cancel: self.declined || (self.hands.cancelled)() || self.journal.cancel_requested(&self.plan.id).await?,
+            cancel: self.declined > 0
+                || (self.hands.cancelled)()
+                || self.journal.cancel_requested(&self.plan.id).await?,
             deadline: self.hands.deadline,
             gates,
-            attended: self.hands.person.is_some(),
+            attended: self.hands.person.is_some() && self.declined < 2,
             patience_over: self.closed_since.is_some_and(|since| now.since(&since) >= PATIENCE),
         })
     }
@@ -323,7 +330,7 @@ impl Runner<'_> {
     async fn ask(&mut self, gates: &[GateId]) -> Result<(), RunError> {
         let Some(person) = self.hands.person else { return Ok(()) };
         let answers = person.attest(gates).await;
-        self.declined = answers.is_empty();
+        self.declined += u32::from(answers.is_empty());
         for attestation in answers {
             self.write(None, Mark::Attested { attestation: attestation.clone() }, None).await?;
             self.evidence.attestations.push(attestation);

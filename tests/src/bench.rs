@@ -171,6 +171,7 @@ impl Bench {
             }
         };
         let hands = Hands {
+            anew: false,
             cancelled,
             person: None,
             events,

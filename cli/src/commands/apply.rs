@@ -14,7 +14,7 @@ use aseptic_workflow::{Applied, Code, DeviceRef, DeviceState, Laptop, Orders, Pr
 use crate::args::{Apply, AuthorityArgs, Cli};
 use crate::console::{Console, Done, local};
 use crate::context::laptop;
-use crate::terminal::Terminal;
+use crate::terminal::{INTERRUPTED, Terminal};
 
 const POLL: Duration = Duration::from_millis(500);
 
@@ -108,7 +108,7 @@ pub async fn revert(
 /// Asks whichever process runs a plan to stop.
 pub fn cancel(cli: &Cli, plan: &str, _console: &mut Console) -> Result<Done, Problem> {
     let (laptop, plan) = plan_of(cli, plan)?;
-    laptop.store.request_cancel(&plan.id, laptop.clock.now().wall, &laptop.actor)?;
+    aseptic_workflow::apply::cancel(&laptop, &plan)?;
     let done = Done::with(DeviceState::NotInvolved, "asked to stop at the next safe point; the device then goes back");
     Ok(Done { help: Some("if no process runs it any more: aseptic resume carries it back".into()), ..done })
 }
@@ -180,6 +180,7 @@ impl Hands {
         let listener = tokio::spawn(async move {
             while tokio::signal::ctrl_c().await.is_ok() {
                 flag.store(true, Ordering::SeqCst);
+                INTERRUPTED.store(true, Ordering::SeqCst);
             }
         });
         let (store, plan) = (laptop.store.clone(), plan.cloned());

@@ -37,6 +37,10 @@ pub fn run(cli: &Cli, verb: &Kit, console: &mut Console) -> Result<Done, Problem
             said("delegated; targets must be signed again")
         }
         Kit::Add(args) => add(args, now, console),
+        Kit::Withdraw { dir, vendor, id } => {
+            Draft::open(dir)?.withdraw(vendor, id)?;
+            said(&format!("{id} withdrawn; vendor-{vendor} must be signed again"))
+        }
         Kit::Sign { dir, role, key } => {
             let count = Draft::open(dir)?.sign(role, key)?;
             said(&format!("{role} has {count} signature(s)"))

@@ -1,6 +1,7 @@
 //! `aseptic profile`.
 
 use aseptic_device::Profile as Model;
+use aseptic_patches::mcuboot::is_signing_key;
 use aseptic_workflow::{Code, DeviceState, Problem};
 
 use crate::args::Profile;
@@ -13,6 +14,11 @@ pub fn run(verb: &Profile, console: &mut Console) -> Result<Done, Problem> {
         .map_err(|e| Problem::new(Code::NotFound, format!("{}: {e}", file.display()), "check the path"))?;
     match Model::parse(&text) {
         Ok(profile) => {
+            if let Some(i) = profile.firmware.signing_keys.iter().position(|key| !is_signing_key(key)) {
+                let message = format!("{}: key {} under signing-keys cannot be read", file.display(), i + 1);
+                let help = "give a public key in PEM: ed25519, ECDSA P-256, RSA-2048 or RSA-3072 (imgtool getpub)";
+                return Err(Problem::new(Code::Usage, message, help).with_state(DeviceState::NotInvolved));
+            }
             let mut notes = Vec::new();
             if !profile.can_identify() {
                 notes.push("it names no source of a serial number: devices can be assessed, not changed");

@@ -35,7 +35,8 @@ pub fn run(cli: &Cli, console: &mut Console) -> Result<Done, Problem> {
     devices.sort();
     devices.dedup();
     for device in devices {
-        if let (Standing::OutOfService, Some(plan)) = standing(&laptop, &device)? {
+        if let (Standing::OutOfService, Some(attempt)) = standing(&laptop, &device)? {
+            let plan = attempt.plan;
             let record = serde_json::json!({ "device": device, "plan": plan.id });
             console.record(
                 "out-of-service",

@@ -122,6 +122,17 @@ impl DeviceId {
     }
 }
 
+/// What software kits and empty memories give for a serial number. It names no single device, whatever the profile says.
+const SDK_DEFAULTS: [&str; 9] =
+    ["unknown", "none", "default", "serial", "zephyr", "123456", "12345678", "0123456789", "0123456789abcdef"];
+
+/// Returns whether a serial number is one that many devices share because nobody set it.
+pub fn is_sdk_default(serial: &str) -> bool {
+    let serial = serial.trim().to_ascii_lowercase();
+    let only = |c: char| !serial.is_empty() && serial.chars().all(|s| s == c);
+    only('0') || only('f') || SDK_DEFAULTS.contains(&serial.as_str())
+}
+
 impl fmt::Display for DeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "id:{}/{}", self.profile, self.serial)
@@ -185,6 +196,16 @@ mod tests {
         let id = DeviceId::new("acme-sp1", "SN-0042").unwrap();
         assert_eq!(id.to_string().parse::<DeviceId>().unwrap(), id);
         assert_eq!(id.last_four(), "0042");
+    }
+
+    #[test]
+    fn what_many_devices_share_is_no_serial_number() {
+        for shared in ["unknown", "Zephyr", "000000", "FFFFFFFF", " 0123456789ABCDEF "] {
+            assert!(is_sdk_default(shared), "{shared:?}");
+        }
+        for own in ["", "SP1-2026-0042", "F00", "100", "zephyr-a1b2c3"] {
+            assert!(!is_sdk_default(own), "{own:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A device model as data: how to recognise it, read it, judge its readiness and patch it.
 //!
-//! One TOML file a model. [`Profile::parse`] reports every problem at once, with line numbers; what
+//! One TOML file a model. [`Profile::parse`] reports with line numbers the first that cannot be read, else all at once that does not fit together; what
 //! it returns holds every rule of the schema, so nothing is checked again later.
 
 mod problem;
@@ -315,7 +315,7 @@ impl Timing {
 }
 
 impl Profile {
-    /// Reads a profile; on failure reports every problem with its line.
+    /// Reads a profile; on failure reports the first part that cannot be read, else everything that does not fit together, each with its line.
     pub fn parse(text: &str) -> Result<Self, ProfileError> {
         problem::parse(text)
     }

@@ -1,5 +1,6 @@
 //! The journal of plans, kept together with the audit log.
 
+use aseptic_patches::journal::is_over;
 use aseptic_patches::{Journal, JournalError, Mark, Plan, PlanId, Record};
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -16,6 +17,17 @@ pub struct Interrupted {
     pub plan: Plan,
     /// The last thing that was written down.
     pub last: Record,
+}
+
+/// One try to carry a plan out. The same plan may be begun anew once a try is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// The plan.
+    pub plan: Plan,
+    /// Counts the tries of the plan, from 1.
+    pub number: u32,
+    /// Its entries, oldest first.
+    pub records: Vec<Record>,
 }
 
 /// The journal of one plan's device and visit.
@@ -55,6 +67,10 @@ impl Journal for PlanJournal {
         let text = serde_json::to_string(record).map_err(|e| JournalError(e.to_string()))?;
         self.store
             .write("write the journal", |tx| {
+                // What was asked of this attempt is not asked of the next.
+                if matches!(record.mark, Mark::Ended { .. }) {
+                    tx.execute("DELETE FROM cancel WHERE plan = ?1", [&record.plan.0])?;
+                }
                 tx.execute("INSERT INTO journal (plan, record) VALUES (?1, ?2)", params![record.plan.0, text])?;
                 let body = serde_json::json!({
                     "journal": tx.last_insert_rowid(),
@@ -98,23 +114,34 @@ impl Store {
 
     /// Returns the plans that were begun and are not over.
     pub fn interrupted(&self) -> Result<Vec<Interrupted>, StoreError> {
-        let mut found = Vec::new();
-        for plan in self.begun_plans()? {
-            let records = self.journal(&plan.id)?;
-            let over = records.iter().any(|r| matches!(r.mark, Mark::Ended { .. }));
-            if let Some(last) = records.into_iter().last().filter(|_| !over) {
-                found.push(Interrupted { plan, last });
-            }
-        }
-        Ok(found)
+        let begun = self.attempts(None)?.into_iter().filter(|a| !is_over(&a.records));
+        Ok(begun.filter_map(|a| a.records.into_iter().last().map(|last| Interrupted { plan: a.plan, last })).collect())
     }
 
-    fn begun_plans(&self) -> Result<Vec<Plan>, StoreError> {
-        self.read("read the plans", |tx| {
-            let mut statement =
-                tx.prepare("SELECT json FROM plan WHERE id IN (SELECT plan FROM journal) ORDER BY rowid")?;
-            let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
-            rows.map(|text| Ok(serde_json::from_str(&text?)?)).collect()
+    /// Returns every attempt on a device, or on all, in the order in which they were begun.
+    pub fn attempts(&self, device: Option<&str>) -> Result<Vec<Attempt>, StoreError> {
+        self.read("read the journal", |tx| {
+            let mut statement = tx.prepare(
+                "SELECT plan.json, journal.record FROM journal JOIN plan ON plan.id = journal.plan
+                 WHERE ?1 IS NULL OR plan.device = ?1 ORDER BY journal.seq",
+            )?;
+            let rows = statement.query_map([device], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+            let mut attempts: Vec<Attempt> = Vec::new();
+            for row in rows {
+                let (plan, record) = row?;
+                let record: Record = serde_json::from_str(&record)?;
+                let earlier = attempts.iter_mut().rev().find(|a| a.plan.id == record.plan);
+                let number = match earlier {
+                    Some(attempt) if !is_over(&attempt.records) => {
+                        attempt.records.push(record);
+                        continue;
+                    }
+                    Some(attempt) => attempt.number.saturating_add(1),
+                    None => 1,
+                };
+                attempts.push(Attempt { plan: serde_json::from_str(&plan)?, number, records: vec![record] });
+            }
+            Ok(attempts)
         })
     }
 

@@ -14,7 +14,7 @@ mod records;
 pub use audit::{Entry, Head, NewEntry, Tamper};
 pub use db::Store;
 pub use error::{StoreError, StoreErrorKind};
-pub use journal::{Interrupted, PlanJournal};
+pub use journal::{Attempt, Interrupted, PlanJournal};
 pub use locks::Lock;
 pub use objects::{ObjectImage, ObjectStore};
 pub use records::{Returned, VisitRow};

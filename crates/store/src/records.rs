@@ -121,8 +121,8 @@ impl Store {
         Ok(self.plans("")?.into_iter().filter(|p| p.body.device.to_string() == device).collect())
     }
 
-    /// Uses an order for a device; the same plan may use it again (a resume), another may not.
-    pub fn use_order(&self, digest: &str, device: &str, plan: &PlanId) -> Result<(), StoreError> {
+    /// Uses an order for a device; the same use may go on (a resume), another may not.
+    pub fn use_order(&self, digest: &str, device: &str, by: &str) -> Result<(), StoreError> {
         self.write("use a work order", |tx| {
             let used: Option<String> = tx
                 .query_row(
@@ -132,11 +132,11 @@ impl Store {
                 )
                 .optional()?;
             match used {
-                Some(other) if other != plan.0 => Err(StoreErrorKind::OrderUsed(other)),
+                Some(other) if other != by => Err(StoreErrorKind::OrderUsed(other)),
                 Some(_) => Ok(()),
                 None => {
                     let insert = "INSERT INTO order_used (digest, device, plan) VALUES (?1, ?2, ?3)";
-                    tx.execute(insert, params![digest, device, plan.0])?;
+                    tx.execute(insert, params![digest, device, by])?;
                     Ok(())
                 }
             }
@@ -188,18 +188,21 @@ impl Store {
         })
     }
 
-    /// Keeps blobs and documents together with an entry; all or none. Documents are `(kind, id, text)`.
+    /// Keeps blobs together with an entry; all or none. `documents`, as `(kind, id, text)`, take the place of all that were kept before.
     pub fn keep(
         &self,
         blobs: &[(String, Vec<u8>)],
-        documents: &[(String, String, String)],
+        documents: Option<&[(String, String, String)]>,
         entry: NewEntry,
     ) -> Result<(), StoreError> {
         self.write("keep what was imported", |tx| {
             for (name, bytes) in blobs {
                 tx.execute("INSERT OR REPLACE INTO blob (name, bytes) VALUES (?1, ?2)", params![name, bytes])?;
             }
-            for (kind, id, text) in documents {
+            if documents.is_some() {
+                tx.execute("DELETE FROM document", [])?;
+            }
+            for (kind, id, text) in documents.into_iter().flatten() {
                 let insert = "INSERT OR REPLACE INTO document (kind, id, text) VALUES (?1, ?2, ?3)";
                 tx.execute(insert, params![kind, id, text])?;
             }

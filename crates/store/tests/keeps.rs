@@ -230,3 +230,15 @@ fn two_writers_make_one_log() {
     });
     assert_eq!(open(dir.path()).audit_verify(&[]).unwrap().size, 50);
 }
+
+#[test]
+fn what_a_newer_kit_no_longer_carries_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let patch = |id: &str| ("patch".to_owned(), id.to_owned(), "{}".to_owned());
+    store.keep(&[], Some(&[patch("bad-1.3.0"), patch("good-1.2.0")]), entry(0)).unwrap();
+    store.keep(&[("signers".into(), vec![1])], None, entry(1)).unwrap();
+    assert_eq!(store.documents("patch").unwrap().len(), 2, "enrolling a signer withdraws nothing");
+    store.keep(&[], Some(&[patch("good-1.2.0")]), entry(2)).unwrap();
+    assert_eq!(store.documents("patch").unwrap(), [("good-1.2.0".to_owned(), "{}".to_owned())]);
+}

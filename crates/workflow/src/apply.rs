@@ -4,8 +4,9 @@ use aseptic_device::driver::Sensed;
 use aseptic_device::{Changing, ImageSource, Moment, Session};
 use aseptic_operators::order::{OrderError, SignedOrder};
 use aseptic_operators::{Attestation, Authority, AuthorityError, AuthoritySource};
-use aseptic_patches::{Attend, Ended, Hands, Journal as _, Mark, Objects, PatchRef, Plan, RunEvent, Step, run};
-use aseptic_store::PlanJournal;
+use aseptic_patches::journal::is_over;
+use aseptic_patches::{Attend, Ended, Hands, Objects, PatchRef, Plan, Progress, RunEvent, Step, run};
+use aseptic_store::{Attempt, PlanJournal};
 
 use crate::assess::{Against, judge};
 use crate::enrol::{hospital, signers};
@@ -13,7 +14,7 @@ use crate::identify::Visit;
 use crate::laptop::{Laptop, Purpose};
 use crate::locate::{DeviceRef, open};
 use crate::plan::{Wanted, check_image, make, plan};
-use crate::problem::{Code, DeviceState, Problem, help_for, told};
+use crate::problem::{Code, DeviceState, Problem, help_after, help_for, told};
 
 /// On whose authority, and with what hands, a plan is carried out.
 pub struct Orders<'a> {
@@ -59,20 +60,16 @@ pub struct Applied {
 /// Carries a plan out. The plan is made again from what the device shows; any difference is refused.
 pub async fn apply(laptop: &Laptop, plan: Plan, orders: &Orders<'_>) -> Result<Applied, Problem> {
     let plan = plan.check()?;
-    let begun = PlanJournal::new(laptop.store.clone(), &plan).replay(&plan.id).await;
-    let begun = begun.map_err(|e| Problem::new(Code::Internal, e, "check the disk (aseptic doctor)"))?;
-    if begun.iter().any(|r| matches!(r.mark, Mark::Ended { .. })) {
-        return Err(Problem::new(Code::Refused, "this plan is already over", "make a new one with aseptic plan"));
-    }
-    if begun.is_empty() {
+    let goes_on = attempts_at(laptop, &plan)?.last().is_some_and(|a| !is_over(&a.records));
+    if !goes_on {
         same_again(laptop, &plan).await?;
     }
-    carry_out(laptop, plan, orders).await
+    carry_out(laptop, plan, orders, true).await
 }
 
 /// Carries on a plan that was interrupted.
 pub async fn resume(laptop: &Laptop, plan: Plan, orders: &Orders<'_>) -> Result<Applied, Problem> {
-    carry_out(laptop, plan.check()?, orders).await
+    carry_out(laptop, plan.check()?, orders, false).await
 }
 
 /// Takes a device back: an unfinished plan is turned back; a finished one needs a plan of its own, with all gates.
@@ -87,7 +84,30 @@ pub async fn revert(laptop: &Laptop, device: &DeviceRef, orders: &Orders<'_>) ->
         return resume(laptop, unfinished.plan, orders).await;
     }
     let plan = plan(laptop, device, &Wanted { back: true, ..Wanted::default() }).await?;
-    carry_out(laptop, plan, orders).await
+    carry_out(laptop, plan, orders, true).await
+}
+
+/// Asks whichever process runs a plan to stop. A plan that is over has nothing to stop.
+pub fn cancel(laptop: &Laptop, plan: &Plan) -> Result<(), Problem> {
+    if attempts_at(laptop, plan)?.last().is_some_and(|a| is_over(&a.records)) {
+        return Err(Problem::new(Code::Refused, "this plan is already over", "aseptic report shows how it ended"));
+    }
+    Ok(laptop.store.request_cancel(&plan.id, laptop.clock.now().wall, &laptop.actor)?)
+}
+
+fn attempts_at(laptop: &Laptop, plan: &Plan) -> Result<Vec<Attempt>, Problem> {
+    let mut attempts = laptop.store.attempts(Some(&plan.body.device.to_string()))?;
+    attempts.retain(|a| a.plan.id == plan.id);
+    Ok(attempts)
+}
+
+// An order is spent by an attempt that touched the device and is over; one that was refused before took nothing of it.
+fn order_use(laptop: &Laptop, plan: &Plan) -> Result<String, Problem> {
+    let spent = |a: &Attempt| is_over(&a.records) && Progress::of(plan, &a.records).touched(plan);
+    Ok(match attempts_at(laptop, plan)?.iter().filter(|a| spent(a)).count() {
+        0 => plan.id.to_string(),
+        n => format!("{} after {n}", plan.id),
+    })
 }
 
 async fn same_again(laptop: &Laptop, plan: &Plan) -> Result<(), Problem> {
@@ -125,7 +145,21 @@ fn visit_of_plan(laptop: &Laptop, plan: &Plan) -> Result<Option<Visit>, Problem>
     Ok(row.and_then(|v| serde_json::from_str(&v.json).ok()))
 }
 
-async fn carry_out(laptop: &Laptop, plan: Plan, orders: &Orders<'_>) -> Result<Applied, Problem> {
+async fn carry_out(laptop: &Laptop, plan: Plan, orders: &Orders<'_>, anew: bool) -> Result<Applied, Problem> {
+    let begun = attempts_at(laptop, &plan)?.pop().filter(|a| !is_over(&a.records));
+    let under_way = begun.is_some_and(|a| Progress::of(&plan, &a.records).touched(&plan));
+    let carried = carry(laptop, plan, orders, anew).await;
+    if under_way { carried.map_err(still_under_way) } else { carried }
+}
+
+// A device that was touched and not yet read back is never called untouched, and a refusal to go on wants a person.
+fn still_under_way(problem: Problem) -> Problem {
+    let code = if problem.code == Code::Refused { Code::NeedsPerson } else { problem.code };
+    let help = format!("keep the device out of service, its plan is under way; {}", problem.help);
+    Problem { code, help, state: DeviceState::Unknown, ..problem }
+}
+
+async fn carry(laptop: &Laptop, plan: Plan, orders: &Orders<'_>, anew: bool) -> Result<Applied, Problem> {
     let known = laptop.profile(&plan.body.profile.id).filter(|k| k.reference == plan.body.profile);
     let known = known.ok_or_else(|| {
         Problem::new(
@@ -137,7 +171,7 @@ async fn carry_out(laptop: &Laptop, plan: Plan, orders: &Orders<'_>) -> Result<A
     let _device_lock = laptop.store.hold(&plan.body.device.to_string())?;
     let authority = authority(laptop, &plan, orders)?;
     if let AuthoritySource::Order { digest, .. } = authority.source() {
-        laptop.store.use_order(digest, &plan.body.device.to_string(), &plan.id)?;
+        laptop.store.use_order(digest, &plan.body.device.to_string(), &order_use(laptop, &plan)?)?;
     }
     let found = open(laptop, &DeviceRef::Id(plan.body.device.clone()), Purpose::Change).await?;
     let at = found.sighting().clone();
@@ -156,12 +190,13 @@ async fn carry_out(laptop: &Laptop, plan: Plan, orders: &Orders<'_>) -> Result<A
         deadline: deadline(laptop, &authority),
         identity: Some(second_identifier(&plan, &authority, visit.as_ref())),
         attestations: orders.attestations.clone(),
+        anew,
     };
     let ended = run(&plan, &authority, &mut session, &mut journal, laptop.clock.as_ref(), &hands).await?;
     let (code, state, message) = told(&ended);
     let help = match &ended {
         Ended::Halted(halt) => Some(help_for(halt).to_owned()),
-        Ended::Over(_) => None,
+        Ended::Over(outcome) => help_after(outcome).map(str::to_owned),
     };
     Ok(Applied { plan, ended, code, state, message, help })
 }
@@ -177,7 +212,7 @@ fn authority(laptop: &Laptop, plan: &Plan, orders: &Orders<'_>) -> Result<Author
         Problem::new(
             Code::Refused,
             "refused: there is no terminal and no work order, so nobody allows this change",
-            "nothing was changed; run it at a terminal or with --order FILE",
+            "run it at a terminal or with --order FILE",
         )
     })?;
     let (name, last_four) = person.claim(plan).ok_or(AuthorityError::NoName)?;

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::kits::{trust_blobs, trusted};
 use crate::laptop::Laptop;
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, DeviceState, Problem};
 
 const HOSPITAL: &str = "hospital";
 const SIGNERS: &str = "signers";
@@ -29,7 +29,11 @@ pub fn enrol(laptop: &Laptop, root: &[u8], signers: &[(String, String)]) -> Resu
         .collect::<Result<_, _>>()
         .map_err(|e| Problem::new(Code::Usage, e, "give an ed25519 public key: PEM file or 64 hex digits"))?;
     let pinned = TrustState { files: [("root.json".to_owned(), root.to_vec())].into(), newest: None };
-    pinned.check().map_err(Problem::from)?;
+    pinned.check().map_err(|e| {
+        let help = "nothing was pinned; the hospital's publisher gives the root (N.root.json)";
+        Problem::new(Code::Untrusted, format!("the root cannot be trusted: {e}"), help)
+            .with_state(DeviceState::NotInvolved)
+    })?;
     let fingerprint: String = Sha256::digest(root).iter().map(|b| format!("{b:02x}")).collect();
     let mut blobs = Vec::new();
     match hospital(&laptop.store)? {
@@ -57,7 +61,7 @@ pub fn enrol(laptop: &Laptop, root: &[u8], signers: &[(String, String)]) -> Resu
     blobs.push((SIGNERS.into(), list));
     let names: Vec<String> = all.iter().map(|(n, _)| n.clone()).collect();
     let body = serde_json::json!({ "hospital": fingerprint, "signers": all });
-    laptop.store.keep(&blobs, &[], laptop.entry("enrolled", None, None, body))?;
+    laptop.store.keep(&blobs, None, laptop.entry("enrolled", None, None, body))?;
     if trusted(&laptop.store)?.files.is_empty() {
         return Err(Problem::new(Code::Internal, "the root does not read back", "check the disk"));
     }

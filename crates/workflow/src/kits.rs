@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::laptop::Laptop;
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, DeviceState, Problem};
 
 const TRUST: &str = "trust/";
 const NEWEST: &str = "trust-newest";
@@ -112,7 +112,8 @@ pub fn import(laptop: &Laptop, path: &Path, accept_stale: Option<&str>) -> Resul
     let mut blobs = trust_blobs(&imported.state)?;
     blobs.push((LAST_KIT.into(), serde_json::to_vec(&record).map_err(internal)?));
     let body = serde_json::to_value(&record).map_err(internal)?;
-    laptop.store.keep(&blobs, &documents, laptop.entry("kit.imported", None, None, body))?;
+    // What the kit no longer carries was withdrawn.
+    laptop.store.keep(&blobs, Some(&documents), laptop.entry("kit.imported", None, None, body))?;
     // What protects from old kits is read back: only then is it kept.
     if trusted(&laptop.store)? != imported.state {
         return Err(Problem::new(
@@ -132,7 +133,13 @@ fn verify(
     sink: &mut dyn ObjectSink,
 ) -> Result<Imported, Problem> {
     let mut source = Source::open(path)?;
-    Ok(take(&mut source, &trusted(&laptop.store)?, now, Ladder { accepted, ..Ladder::default() }, sink)?)
+    let pinned = trusted(&laptop.store)?;
+    if pinned.files.is_empty() {
+        let help = "pin the hospital's root first: aseptic enrol --root FILE";
+        let refused = Problem::new(Code::Refused, "this laptop is not enrolled, so no kit can be verified", help);
+        return Err(refused.with_state(DeviceState::NotInvolved));
+    }
+    Ok(take(&mut source, &pinned, now, Ladder { accepted, ..Ladder::default() }, sink)?)
 }
 
 /// Returns the patches on this laptop.

@@ -11,7 +11,7 @@ use crate::laptop::{KnownProfile, Laptop, Purpose};
 use crate::problem::{Code, Problem};
 
 const LOOK: Duration = Duration::from_millis(700);
-const TRIES: u32 = 12;
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A device as a person names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,9 @@ impl fmt::Display for DeviceRef {
 /// Finds a device and identifies it. Opens only ports that may be opened.
 pub async fn open(laptop: &Laptop, device: &DeviceRef, purpose: Purpose) -> Result<Session<Inspecting>, Problem> {
     let mut last = None;
-    for _ in 0..TRIES {
+    // A silent device takes long to give up on, so that it is time that counts here, not tries.
+    let end = tokio::time::Instant::now() + PATIENCE;
+    loop {
         let present = present(laptop).await;
         refuse_twins(device, &present)?;
         for (at, known) in candidates(laptop, device, &present)? {
@@ -76,7 +78,8 @@ pub async fn open(laptop: &Laptop, device: &DeviceRef, purpose: Purpose) -> Resu
                 Err(error) => last = Some(error.into()),
             }
         }
-        if last.as_ref().is_some_and(|p: &Problem| p.code == Code::Refused) {
+        let refused = last.as_ref().is_some_and(|p: &Problem| p.code == Code::Refused);
+        if refused || tokio::time::Instant::now() >= end {
             break;
         }
     }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use aseptic_baselines::Finding;
 use aseptic_device::setting::Reading;
-use aseptic_device::{FirmwareVersion, ImageId, Inspecting, Session};
+use aseptic_device::{BootMode, FirmwareVersion, ImageId, Inspecting, Session};
 use aseptic_operators::GateId;
 use aseptic_patches::kit::PatchManifest;
 use aseptic_patches::mcuboot::McubootImage;
@@ -116,15 +116,21 @@ fn compares(seen: &Assessment) -> Result<(), Problem> {
 fn way_back(seen: &Assessment) -> Result<WayBack, Problem> {
     let bootloader = &seen.images.bootloader;
     if !bootloader.mode.has_revert() {
-        let mode =
-            serde_json::to_value(bootloader.mode).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-        return Err(Problem::new(
-            Code::Refused,
-            format!("no plan: the bootloader ({mode}) has no way back, so a bad image could not be undone"),
-            "nothing was changed; have the maker patch this device on the bench",
-        ));
+        return Err(no_way_back(bootloader.mode));
     }
     Ok(WayBack::Restart { measured: bootloader.measured, downgrade_prevented: bootloader.downgrade_prevention })
+}
+
+fn no_way_back(mode: BootMode) -> Problem {
+    if mode == BootMode::Unknown {
+        let message =
+            "no plan: neither device nor profile says how the bootloader works, and unknown counts as no way back";
+        let help = "nothing was changed; where you know it, declare it in the profile: bootloader, under [firmware]";
+        return Problem::new(Code::Refused, message, help);
+    }
+    let name = serde_json::to_value(mode).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+    let message = format!("no plan: the bootloader ({name}) has no way back, so a bad image could not be undone");
+    Problem::new(Code::Refused, message, "nothing was changed; have the maker patch this device on the bench")
 }
 
 fn one_image(session: &Session<Inspecting>, seen: &Assessment) -> Result<(), Problem> {
@@ -205,7 +211,7 @@ fn fits(session: &Session<Inspecting>, seen: &Assessment, patch: &PatchManifest)
             patch.from.join(", ")
         )));
     }
-    match patch.version.compare(running) {
+    match step(&patch.version, running) {
         Some(Ordering::Greater) => Ok(()),
         Some(Ordering::Equal) => Err(refuse(format!("the device already runs {running}"))),
         Some(Ordering::Less) if patch.rollback && seen.images.bootloader.downgrade_prevention != Some(true) => Ok(()),
@@ -215,6 +221,11 @@ fn fits(session: &Session<Inspecting>, seen: &Assessment, patch: &PatchManifest)
         }
         None => Err(refuse(format!("{} and {running} cannot be compared", patch.version))),
     }
+}
+
+// The profile says how the device's versions read; the kit's text is read the same way.
+fn step(offered: &FirmwareVersion, running: &FirmwareVersion) -> Option<Ordering> {
+    FirmwareVersion::new(running.scheme, offered.text.as_str()).compare(running)
 }
 
 // Only an image that this device ran, by the journal, and that still lies in its spare slot.
@@ -274,4 +285,27 @@ fn estimate(profile: &aseptic_device::Profile, patch: Option<&PatchRef>, steps: 
     // Going back is a restart, its swap, reading everything, and the gates once more.
     let revert = restart + u64::from(timing.gate_span_s) + 30;
     Estimate { total_s: u32::try_from(total).unwrap_or(u32::MAX), revert_s: u32::try_from(revert).unwrap_or(u32::MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kit_s_version_is_read_as_the_profile_reads_the_device_s() {
+        use aseptic_device::VersionScheme::{Dotted, Mcuboot, Opaque, Semver};
+        let offered = FirmwareVersion::new(Mcuboot, "2.1.0");
+        for scheme in [Mcuboot, Semver, Dotted] {
+            assert_eq!(step(&offered, &FirmwareVersion::new(scheme, "2.0.0")), Some(Ordering::Greater), "{scheme:?}");
+        }
+        assert_eq!(step(&offered, &FirmwareVersion::new(Opaque, "2.0.0")), None);
+        assert_eq!(step(&FirmwareVersion::new(Mcuboot, "2.1.0.7"), &FirmwareVersion::new(Semver, "2.0.0")), None);
+    }
+
+    #[test]
+    fn a_bootloader_that_nobody_tells_of_is_told_apart_from_one_without_a_way_back() {
+        assert!(no_way_back(BootMode::Unknown).help.contains("profile"));
+        assert!(no_way_back(BootMode::OverwriteOnly).message.contains("overwrite-only"));
+        assert_eq!(no_way_back(BootMode::Unknown).code, Code::Refused);
+    }
 }

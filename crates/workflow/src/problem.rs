@@ -321,6 +321,24 @@ fn told_outcome(outcome: &Outcome) -> (Code, DeviceState, String) {
     }
 }
 
+/// Returns what to do after a plan that is over; nothing more where the message says it all.
+pub fn help_after(outcome: &Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Installed => None,
+        Outcome::Refused { .. } => Some("clear what closed the gate, then apply the plan again"),
+        Outcome::Untrusted { .. } => Some("import the kit again and plan anew; keep this laptop's records"),
+        Outcome::FailedAsBefore { .. } => {
+            Some("find the cause before a second try; aseptic status shows whether it must be returned to service")
+        }
+        Outcome::Stopped { .. } => {
+            Some("plan again in the next window; aseptic status shows whether it must be returned to service")
+        }
+        Outcome::Reverted { .. } => Some(
+            "do not try this patch on this device again before its maker has looked at it; a second person must return it to service",
+        ),
+    }
+}
+
 /// Returns what to do about a halt.
 pub fn help_for(halt: &Halt) -> &'static str {
     match halt {

@@ -19,12 +19,12 @@ use crate::identify::Visit;
 use crate::kits::{KitRecord, last};
 use crate::laptop::Laptop;
 use crate::problem::{Code, Problem};
-use crate::returning::{ReturnStatement, Standing, standing};
+use crate::returning::{ReturnStatement, Standing, returned, standing};
 
 // What reports and patches are about until a device with several images is met.
 const IMAGE: ImageId = ImageId(0);
 
-/// A plan with its journal and the return to service after it.
+/// One attempt at a plan with its journal, and the return to service after it.
 pub(crate) struct PlanRecord {
     plan: Plan,
     journal: Vec<Record>,
@@ -100,12 +100,18 @@ fn broken(e: serde_json::Error) -> Problem {
 fn plans(laptop: &Laptop, visit: &str) -> Result<Vec<PlanRecord>, Problem> {
     let mut out = Vec::new();
     for plan in laptop.store.plans("")?.into_iter().filter(|p| p.visit.as_deref() == Some(visit)) {
-        let journal = laptop.store.journal(&plan.id)?;
-        let row = laptop.store.returned(&plan.body.device.to_string())?.into_iter().find(|r| r.plan == plan.id);
-        let returned = row.map(|r| serde_json::from_str(&r.json)).transpose().map_err(broken)?;
-        out.push(PlanRecord { plan, journal, returned });
+        let mut attempts = laptop.store.attempts(Some(&plan.body.device.to_string()))?;
+        attempts.retain(|a| a.plan.id == plan.id);
+        if attempts.is_empty() {
+            out.push(PlanRecord { plan, journal: Vec::new(), returned: None });
+            continue;
+        }
+        for attempt in attempts {
+            let returned = returned(laptop, &attempt)?;
+            out.push(PlanRecord { plan: attempt.plan, journal: attempt.records, returned });
+        }
     }
-    out.sort_by_key(|p| p.plan.made_at);
+    out.sort_by_key(|p| p.journal.first().map_or(p.plan.made_at, |r| r.at));
     Ok(out)
 }
 

@@ -1,7 +1,8 @@
 //! Return to service: a second person says that a device may go back to the ward.
 
 use aseptic_operators::{Person, Role};
-use aseptic_patches::{Mark, Outcome, Plan};
+use aseptic_patches::{Mark, Outcome, Plan, Progress};
+use aseptic_store::Attempt;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,13 @@ pub struct ReturnStatement {
     pub at: Timestamp,
     /// What was read back right before.
     pub read_back: String,
+    /// Which attempt at the plan it stands on.
+    #[serde(default = "first")]
+    pub attempt: u32,
+}
+
+fn first() -> u32 {
+    1
 }
 
 /// Whether a device is in service, by this laptop's records.
@@ -34,21 +42,26 @@ pub enum Standing {
     OutOfService,
 }
 
-/// Returns whether a device is in service, and the last plan that touched it.
-pub fn standing(laptop: &Laptop, device: &str) -> Result<(Standing, Option<Plan>), Problem> {
-    let returned = laptop.store.returned(device)?;
-    let mut last = None;
-    for plan in laptop.store.plans_of(device)? {
-        let touched = laptop.store.journal(&plan.id)?.iter().any(|r| {
-            let effect = r.step.and_then(|i| plan.body.steps.get(i)).is_some_and(aseptic_patches::Step::has_effect);
-            effect && r.mark == Mark::Started
-        });
-        if touched {
-            last = Some(plan);
+/// Returns whether a device is in service, and the last attempt that touched it.
+pub fn standing(laptop: &Laptop, device: &str) -> Result<(Standing, Option<Attempt>), Problem> {
+    let touched = |a: &Attempt| Progress::of(&a.plan, &a.records).touched(&a.plan);
+    let last = laptop.store.attempts(Some(device))?.into_iter().rev().find(touched);
+    let returned = last.as_ref().map(|a| returned(laptop, a)).transpose()?.flatten();
+    let out = last.is_some() && returned.is_none();
+    Ok((if out { Standing::OutOfService } else { Standing::InService }, last))
+}
+
+/// Returns what was said when the device was returned after an attempt.
+pub(crate) fn returned(laptop: &Laptop, attempt: &Attempt) -> Result<Option<ReturnStatement>, Problem> {
+    let rows = laptop.store.returned(&attempt.plan.body.device.to_string())?;
+    for row in rows.into_iter().filter(|r| r.plan == attempt.plan.id) {
+        let statement: ReturnStatement = serde_json::from_str(&row.json)
+            .map_err(|e| Problem::new(Code::Untrusted, e, "verify the records with aseptic audit verify"))?;
+        if statement.attempt == attempt.number {
+            return Ok(Some(statement));
         }
     }
-    let out = last.as_ref().is_some_and(|p| !returned.iter().any(|r| r.plan == p.id));
-    Ok((if out { Standing::OutOfService } else { Standing::InService }, last))
+    Ok(None)
 }
 
 /// Shows a plan and what was read back; takes the second person's name and the last four of the serial number.
@@ -59,11 +72,11 @@ pub async fn return_to_service(laptop: &Laptop, device: &DeviceRef, ask: &Ask<'_
     let refuse = |why: String| Problem::new(Code::Refused, why, "keep the device out of service");
     let mut session = open(laptop, device, Purpose::Change).await?;
     let id = crate::assess::usable(session.identity())?.clone();
-    let (standing, plan) = standing(laptop, &id.to_string())?;
-    let Some(plan) = plan.filter(|_| standing == Standing::OutOfService) else {
+    let (standing, attempt) = standing(laptop, &id.to_string())?;
+    let Some(attempt) = attempt.filter(|_| standing == Standing::OutOfService) else {
         return Err(Problem::new(Code::Refused, format!("{id} is not out of service"), "there is nothing to return"));
     };
-    let records = laptop.store.journal(&plan.id)?;
+    let Attempt { plan, number, records } = attempt;
     let outcome = records.iter().find_map(|r| match &r.mark {
         Mark::Ended { outcome } => Some(outcome.clone()),
         _ => None,
@@ -89,7 +102,8 @@ pub async fn return_to_service(laptop: &Laptop, device: &DeviceRef, ask: &Ask<'_
     if by.name.is_empty() || performers.into_iter().any(|p| p == by.name.to_lowercase()) {
         return Err(refuse("a second person must return it, not the one who did the work".into()));
     }
-    let statement = ReturnStatement { by, authenticated: false, at: laptop.clock.now().wall, read_back };
+    let statement =
+        ReturnStatement { by, authenticated: false, at: laptop.clock.now().wall, read_back, attempt: number };
     let body = serde_json::json!({ "plan": plan.id, "statement": statement });
     let entry = laptop.entry("returned-to-service", Some(&id), plan.visit.as_deref(), body);
     laptop.store.put_returned(&plan, &statement, entry)?;

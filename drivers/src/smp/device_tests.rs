@@ -126,6 +126,8 @@ async fn a_serial_number_comes_from_the_first_source_that_has_one_and_a_placehol
     rig.holds("id/serial", b"sn0\0");
     let read = rig.device.identify().await.unwrap();
     assert!(read.id.is_none() && read.unusable.unwrap().contains("placeholder"));
+    rig.holds("id/serial", b"Unknown");
+    assert!(rig.device.identify().await.unwrap().id.is_none(), "what a software kit gives is no serial number");
 }
 
 #[tokio::test(start_paused = true)]

@@ -216,6 +216,20 @@ impl Draft {
         Ok(manifest)
     }
 
+    /// Takes a patch out of a vendor's role: laptops that take the next kit no longer have it.
+    pub fn withdraw(&self, vendor: &str, id: &str) -> Result<(), KitError> {
+        let role = format!("vendor-{vendor}");
+        let folder = format!("vendors/{vendor}/patches/{id}/");
+        let mut signed = self.editable(&role)?;
+        let targets = object(&mut signed, "targets")?;
+        let before = targets.len();
+        targets.retain(|path, _| !path.starts_with(&folder));
+        if targets.len() == before {
+            return Err(fail(format!("{role} carries no patch {id}")));
+        }
+        self.save(&role, &signed, &[])
+    }
+
     /// Adds a profile or baseline to the hospital's own targets. `kind`: `profiles` or `baselines`.
     pub fn add_hospital(&self, kind: &str, file: &Path) -> Result<(), KitError> {
         let name =

@@ -1,4 +1,4 @@
-//! Reading a profile file: all problems at once, each with its line.
+//! Reading a profile file: what cannot be read, else all that does not fit together at once, each with its line.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,7 +23,7 @@ impl fmt::Display for ProfileProblem {
     }
 }
 
-/// A profile that cannot be used, with every problem found.
+/// A profile that cannot be used, with the problems found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("profile cannot be used: {}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct ProfileError {
