@@ -3,6 +3,8 @@
 //! It is used by the tests beside it and by nothing else.
 //! Start with [`Bench`], then read `straight_path.rs`.
 
+#[cfg(target_os = "linux")]
+pub mod air;
 pub mod bench;
 pub mod memory;
 pub mod oracle;

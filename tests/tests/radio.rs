@@ -1,13 +1,10 @@
 //! The simulated ward on the air, through the unmodified radio library and `BleBus`.
-//!
-//! The library finds its bus by `DBUS_SYSTEM_BUS_ADDRESS`, which belongs to a whole process and which nothing may set once threads
-//! run. So each test serves a ward, then runs itself again as a child with the variable set: the child is the laptop.
 
 #![cfg(target_os = "linux")]
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +14,8 @@ use aseptic_device::link::LinkErrorKind;
 use aseptic_device::profile::BleMatch;
 use aseptic_device::session::{Changing, Reach, Session};
 use aseptic_device::{
-    Address, Bus as _, Control, DeviceId, DriverError, Endpoint, ImageHash, ImageId, LineSettings, LinkError,
-    Opener as _, Profile, Sighting, SightingEvent, Transport, Uploaded,
+    Address, Bus as _, Control, DeviceId, DriverError, Endpoint, ImageHash, ImageId, Opener as _, Profile, Sighting,
+    SightingEvent, Uploaded,
 };
 use aseptic_drivers::profiles;
 use aseptic_drivers::registry::Registry;
@@ -26,86 +23,25 @@ use aseptic_sim::bootloader::Image;
 use aseptic_sim::firmware::{Behaviour, build};
 use aseptic_sim::{TRAINING_KEY_PRIVATE, Ward};
 use aseptic_tests::OneImage;
+use aseptic_tests::air::{BLUEZ, Laptop, PATIENCE, over_the_air};
 use aseptic_tests::oracle::root;
-use aseptic_tests::pty_ward::{PtyWard, control};
-use aseptic_transports::{BleBus, SystemClock};
+use aseptic_transports::SystemClock;
 use futures::StreamExt as _;
 use tokio::time::{Instant, timeout};
 
-const WARD: &str = "ASEPTIC_TEST_WARD";
 const SMP: Endpoint = Endpoint::Characteristic(0xda2e_7828_fbce_4e01_ae9e_2611_7499_7c48);
 const SERIAL_NUMBER: Endpoint = short(0x2a25);
 const BATTERY_LEVEL: Endpoint = short(0x2a19);
-const PATIENCE: Duration = Duration::from_secs(15);
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 const fn short(number: u128) -> Endpoint {
     Endpoint::Characteristic(0x0000_0000_0000_1000_8000_0080_5f9b_34fb | number << 96)
 }
 
-/// The laptop's side of a test.
-struct Laptop {
-    ward: PathBuf,
-    bus: BleBus,
-}
-
-// `test`: the name of the test that calls.
-fn over_the_air(test: &str, ward: &str, laptop: impl AsyncFnOnce(Laptop)) {
-    if let Some(dir) = std::env::var_os(WARD) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let bus = BleBus::new(Vec::new(), true);
-        return runtime.block_on(laptop(Laptop { ward: dir.into(), bus }));
-    }
-    let ward = PtyWard::serve(&format!("schema = \"aseptic.ward/1\"\n{ward}"));
-    let address = format!("unix:path={}", ward.port("bus").display());
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(WARD, ward.dir())
-        .env("DBUS_SYSTEM_BUS_ADDRESS", address)
-        .output()
-        .unwrap();
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(child.status.success(), "{}\n{}", said(&child.stdout), said(&child.stderr));
-    eprint!("{}", said(&child.stderr));
-    assert!(said(&child.stdout).contains("1 passed"), "the child ran no test of this name");
-}
-
-impl Laptop {
-    // Waits for an event that satisfies.
-    async fn sees<T>(&self, within: Duration, what: impl Fn(&SightingEvent) -> Option<T>) -> T {
-        let mut events = self.bus.watch();
-        let seen = timeout(within, async {
-            loop {
-                let event = events.next().await.unwrap();
-                if let Some(found) = what(&event) {
-                    return found;
-                }
-            }
-        });
-        seen.await.expect("seen in time")
-    }
-
-    async fn finds(&self, name: &str) -> Sighting {
-        let named = |e: &SightingEvent| match e {
-            SightingEvent::Seen(s) if s.name.as_ref().is_some_and(|n| n.to_string() == name) => Some(s.clone()),
-            SightingEvent::Seen(_) | SightingEvent::Gone(_) => None,
-        };
-        self.sees(PATIENCE, named).await
-    }
-
-    fn control(&self, line: &str) {
-        assert_eq!(control(&self.ward, line), serde_json::json!({ "ok": true }), "{line}");
-    }
-
-    fn profile(&self) -> Profile {
-        let generic = profiles::built_in().unwrap().into_iter().find(|p| p.id == "generic-mcumgr").unwrap();
-        let service = "8d53dc1d-1db7-4cd3-868b-8a527460aa84".to_owned();
-        Profile { ble: vec![BleMatch { service, name: Some("PM-1".into()) }], ..generic }
-    }
-
-    async fn opens(&self, at: &Sighting) -> Result<Box<dyn Transport>, LinkError> {
-        self.bus.open(at, &LineSettings::default()).await
-    }
+fn profile() -> Profile {
+    let generic = profiles::built_in().unwrap().into_iter().find(|p| p.id == "generic-mcumgr").unwrap();
+    let service = "8d53dc1d-1db7-4cd3-868b-8a527460aa84".to_owned();
+    Profile { ble: vec![BleMatch { service, name: Some("PM-1".into()) }], ..generic }
 }
 
 fn ward(radio: &str) -> String {
@@ -139,7 +75,7 @@ fn a_device_that_restarts_under_another_address_is_found_again() {
         &ward("moves = true, address = \"resolvable-private\""),
         async |laptop: Laptop| {
             let at = laptop.finds("PM-1").await;
-            let profile = Arc::new(laptop.profile());
+            let profile = Arc::new(profile());
             let id = DeviceId::new(&profile.id, "PM-1").unwrap();
             let (bus, opener, clock) = (Arc::new(laptop.bus.clone()), Arc::new(Registry), Arc::new(SystemClock));
             let reach = Reach { bus, opener, clock, profile, passkeys: None };
@@ -306,7 +242,7 @@ fn lost_notifications_are_recovered_by_the_driver() {
         &ward("mtu = 100, lose = 0.05"),
         async |laptop: Laptop| {
             let at = laptop.finds("PM-1").await;
-            let mut profile = laptop.profile();
+            let mut profile = profile();
             profile.timing.answer_s = 1;
             let link = laptop.opens(&at).await.unwrap();
             let mut device = Registry.inspect(&profile, &at, link).unwrap();
@@ -344,7 +280,7 @@ fn an_upload_arrives_whole_although_notifications_are_lost() {
         &ward("lose = 0.02"),
         async |laptop: Laptop| {
             let at = laptop.finds("PM-1").await;
-            let mut profile = laptop.profile();
+            let mut profile = profile();
             profile.timing.answer_s = 1;
             let link = laptop.opens(&at).await.unwrap();
             let mut device = Registry.change(&profile, &at, link).unwrap();
@@ -401,8 +337,6 @@ fn writes_are_paced_and_what_does_not_fit_a_packet_is_refused() {
     );
 }
 
-const BLUEZ: &str = "org.bluez";
-
 #[test]
 fn the_bus_ends_with_its_ward_however_that_ends() {
     const SERVE: &str = "ASEPTIC_TEST_SERVE";
@@ -429,25 +363,6 @@ fn the_bus_ends_with_its_ward_however_that_ends() {
     child.kill().unwrap();
     child.wait().unwrap();
     within(false);
-}
-
-impl Laptop {
-    async fn connection(&self) -> zbus::Connection {
-        let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap();
-        zbus::connection::Builder::address(address.as_str()).build().await.unwrap()
-    }
-
-    fn path(&self, at: &Sighting) -> String {
-        let Address::Ble { adapter, address } = &at.address else { panic!("{at:?}") };
-        format!("/org/bluez/{adapter}/dev_{}", address.replace(':', "_"))
-    }
-
-    async fn property(&self, at: &Sighting, interface: &str, name: &str) -> zbus::Result<zbus::OwnedVariant> {
-        let bus = self.connection().await;
-        let (path, properties) = (self.path(at), Some("org.freedesktop.DBus.Properties"));
-        let answer = bus.call_method(Some(BLUEZ), path.as_str(), properties, "Get", &(interface, name)).await?;
-        answer.body().deserialize()
-    }
 }
 
 #[test]
@@ -480,105 +395,10 @@ fn what_a_killed_run_left_behind_does_not_disturb_the_next() {
             killed.call_method(Some(BLUEZ), smp, interface, "WriteValue", &half).await.unwrap();
             drop(killed);
             let link = laptop.opens(&at).await.unwrap();
-            let mut device = Registry.inspect(&laptop.profile(), &at, link).unwrap();
+            let mut device = Registry.inspect(&profile(), &at, link).unwrap();
             let images = timeout(AT_ONCE, device.images()).await.expect("no try is lost").unwrap();
             assert_eq!(images.slots.len(), 1);
             assert_eq!(laptop.opens(&at).await.map(drop).unwrap_err().kind, LinkErrorKind::Busy);
-        },
-    );
-}
-
-/// A person at the laptop, who types the same passkey whenever asked.
-struct Person {
-    types: Option<u32>,
-}
-
-#[derive(Debug, zbus::DBusError)]
-#[zbus(prefix = "org.bluez.Error")]
-enum Refusal {
-    #[zbus(error)]
-    Bus(zbus::Error),
-    Rejected(String),
-}
-
-type Result<T, E = Refusal> = std::result::Result<T, E>;
-
-#[zbus::interface(name = "org.bluez.Agent1")]
-impl Person {
-    fn request_passkey(&self, _device: zbus::ObjectPath<'_>) -> Result<u32> {
-        self.types.ok_or_else(|| Refusal::Rejected("no".into()))
-    }
-}
-
-// Pairs with an agent that types so; returns the error's name.
-async fn pairs(laptop: &Laptop, at: &Sighting, person: Option<Person>) -> Result<(), String> {
-    let bus = laptop.connection().await;
-    if let Some(person) = person {
-        bus.object_server().at("/person", person).await.unwrap();
-        let path = zbus::ObjectPath::try_from("/person").unwrap();
-        let body = (path, "KeyboardOnly");
-        let manager = Some("org.bluez.AgentManager1");
-        bus.call_method(Some(BLUEZ), "/org/bluez", manager, "RegisterAgent", &body).await.unwrap();
-    }
-    let path = laptop.path(at);
-    match bus.call_method(Some(BLUEZ), path.as_str(), Some("org.bluez.Device1"), "Pair", &()).await {
-        Ok(_) => Ok(()),
-        Err(zbus::Error::MethodError(name, ..)) => Err(name.to_string()),
-        Err(other) => panic!("{other}"),
-    }
-}
-
-#[test]
-fn only_who_types_the_passkey_is_paired_and_may_speak() {
-    over_the_air(
-        "only_who_types_the_passkey_is_paired_and_may_speak",
-        &ward("smp = \"paired\", passkey = 314159"),
-        async |laptop: Laptop| {
-            let at = laptop.finds("PM-1").await;
-            let paired = async || bool::try_from(laptop.property(&at, "org.bluez.Device1", "Paired").await.unwrap());
-            let mut link = laptop.opens(&at).await.unwrap();
-            let refused = link.subscribe(SMP).await.unwrap_err();
-            assert_eq!(refused.kind, LinkErrorKind::NotPaired);
-            let wrong = |error: &str| Err(format!("org.bluez.Error.{error}"));
-            // The laptop's own agent is asked, and rejects what nobody asked for.
-            assert_eq!(pairs(&laptop, &at, None).await, wrong("AuthenticationRejected"));
-            assert_eq!(pairs(&laptop, &at, Some(Person { types: Some(1) })).await, wrong("AuthenticationFailed"));
-            assert_eq!(pairs(&laptop, &at, Some(Person { types: None })).await, wrong("AuthenticationRejected"));
-            assert_eq!(paired().await, Ok(false));
-            assert_eq!(pairs(&laptop, &at, Some(Person { types: Some(314_159) })).await, Ok(()));
-            assert_eq!(paired().await, Ok(true));
-            link.subscribe(SMP).await.unwrap();
-            link.write(SMP, &echo(7, 5)).await.unwrap();
-            assert_eq!(timeout(AT_ONCE, link.receive()).await.unwrap().unwrap().bytes[6], 7);
-        },
-    );
-}
-
-#[test]
-fn a_device_that_just_works_is_paired_by_a_mere_read() {
-    over_the_air(
-        "a_device_that_just_works_is_paired_by_a_mere_read",
-        &ward("pairs-without-asking = true, raises-security = true, protected = [\"2a25\"]"),
-        async |laptop: Laptop| {
-            let at = laptop.finds("PM-1").await;
-            let paired = async || bool::try_from(laptop.property(&at, "org.bluez.Device1", "Paired").await.unwrap());
-            let mut link = laptop.opens(&at).await.unwrap();
-            assert_eq!(paired().await, Ok(false));
-            assert_eq!(link.read(SERIAL_NUMBER).await.unwrap(), b"PM-1");
-            assert_eq!(paired().await, Ok(true));
-            // What an audit does about it: the bond goes with all that is known of the device.
-            let path = laptop.path(&at);
-            let (bus, device) = (laptop.connection().await, zbus::ObjectPath::try_from(path.as_str()).unwrap());
-            let adapter = Some("org.bluez.Adapter1");
-            bus.call_method(Some(BLUEZ), "/org/bluez/hci0", adapter, "RemoveDevice", &(device,)).await.unwrap();
-            assert!(timeout(AT_ONCE, link.receive()).await.expect("at once").is_err());
-            let back = timeout(PATIENCE, async {
-                while laptop.property(&at, "org.bluez.Device1", "Paired").await.is_err() {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            });
-            back.await.expect("it is heard again");
-            assert_eq!(paired().await, Ok(false));
         },
     );
 }
