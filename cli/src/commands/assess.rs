@@ -20,8 +20,13 @@ pub async fn run(
     console.visit = Some(assessment.visit.clone());
     console.device = assessment.identity.id.as_ref().map(ToString::to_string);
     for finding in &assessment.findings {
-        console.say(text(finding));
+        if finding.result != Verdict::NotApplicable {
+            console.say(text(finding));
+        }
         console.event(Event::Finding { finding: finding.clone() });
+    }
+    for (why, rules) in not_applicable(&assessment.findings) {
+        console.say(format!("- n/a     {}: {why}", rules.join(", ")));
     }
     console.event(Event::Assessed { summary: assessment.summary });
     let s = assessment.summary;
@@ -37,6 +42,18 @@ pub async fn run(
     Ok(Done { code, state: DeviceState::Untouched, message, help })
 }
 
+// Rules that do not apply for the same reason take one line.
+fn not_applicable(findings: &[Finding]) -> Vec<(&str, Vec<&str>)> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for finding in findings.iter().filter(|f| f.result == Verdict::NotApplicable) {
+        match reasons.iter_mut().find(|(why, _)| *why == finding.observed) {
+            Some((_, rules)) => rules.push(&finding.rule),
+            None => reasons.push((&finding.observed, vec![&finding.rule])),
+        }
+    }
+    reasons
+}
+
 fn text(finding: &Finding) -> String {
     let mark = match finding.result {
         Verdict::Pass => "✓ pass   ",
@@ -46,7 +63,7 @@ fn text(finding: &Finding) -> String {
         Verdict::Accepted { .. } => "! accepted",
     };
     let mut out = format!("{mark} {:<15} {}: {}", finding.rule, finding.title, finding.observed);
-    if !matches!(finding.result, Verdict::Pass | Verdict::NotApplicable) {
+    if finding.result != Verdict::Pass {
         out.push_str(&format!("\n            → {}", finding.what_to_do));
     }
     out

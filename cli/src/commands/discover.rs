@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aseptic_workflow::{DeviceState, Problem, Sighted, discover};
+use aseptic_device::Sighting;
+use aseptic_workflow::{DeviceState, KnownProfile, Problem, discover};
 
 use crate::args::Cli;
 use crate::console::{Console, Done};
@@ -12,30 +13,28 @@ use crate::event::Event;
 /// Shows what is in reach.
 pub async fn run(cli: &Cli, span: Duration, console: &mut Console) -> Result<Done, Problem> {
     let laptop = laptop(cli, None)?;
-    let mut lines = Vec::new();
-    let present = discover(&laptop, span, &mut |sighted| lines.push(sighted.clone())).await?;
-    for sighted in lines {
-        console.say(line(&sighted));
-        console.event(Event::Sighting { sighted });
+    // A script is told each change as it comes; a person, what there is at the end.
+    let mut present = discover(&laptop, span, &mut |sighted| {
+        console.event(Event::Sighting { sighted: sighted.clone() });
+    })
+    .await?;
+    present.sort_by(|a, b| a.address.cmp(&b.address));
+    for sighting in &present {
+        console.say(line(sighting, laptop.profile_for(sighting)));
     }
     let message = match present.len() {
         0 => "nothing in reach; name a serial port with --port PATH".to_owned(),
-        1 => "1 in reach; nothing was opened".to_owned(),
-        n => format!("{n} in reach; nothing was opened"),
+        n => format!("{n} in reach; nothing was opened. What has no profile is opened only when it is named"),
     };
     Ok(Done::with(DeviceState::NotInvolved, message))
 }
 
-fn line(sighted: &Sighted) -> String {
-    match sighted {
-        Sighted::Gone { address } => format!("- {address} is gone"),
-        Sighted::Seen { sighting, profile } => {
-            let usb = sighting.usb.as_ref();
-            let name = sighting.name.as_ref().map(ToString::to_string).unwrap_or_else(|| "unnamed".into());
-            let serial = usb.and_then(|u| u.serial.as_ref()).map(ToString::to_string).unwrap_or_else(|| "-".into());
-            let profile = profile.as_deref().unwrap_or("no profile: name the port to open it");
-            let ward = if sighting.simulated { "  SIMULATED" } else { "" };
-            format!("{name:<18} {serial:<16} {profile:<12} {}{ward}", sighting.address)
-        }
-    }
+fn line(at: &Sighting, known: Option<&KnownProfile>) -> String {
+    let usb = at.usb.as_ref();
+    let name = at.name.as_ref().map_or_else(|| "unnamed".into(), ToString::to_string);
+    let serial = usb.and_then(|u| u.serial.as_ref()).map_or_else(|| "-".into(), ToString::to_string);
+    let profile = known.map_or("no profile", |k| k.profile.id.as_str());
+    let signal = at.radio.as_ref().and_then(|r| r.rssi).map_or_else(String::new, |dbm| format!("  {dbm} dBm"));
+    let ward = if at.simulated { "  SIMULATED" } else { "" };
+    format!("{name:<18} {serial:<16} {profile:<12} {}{signal}{ward}", at.address)
 }

@@ -37,6 +37,9 @@ use scan::keep_scanning;
 const CONNECT: Duration = Duration::from_secs(30);
 /// Longest wait for a place where the adapter seems full.
 const QUEUE: Duration = Duration::from_secs(60);
+/// Longest wait for a peer to be heard again after its link ended.
+const HEARD_AGAIN: Duration = Duration::from_secs(5);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// Longest wait for the end of a link that an earlier process left.
 const LEFTOVER: Duration = Duration::from_secs(2);
 
@@ -67,7 +70,16 @@ struct Peer {
     adapter: String,
     peripheral: Peripheral,
     heard: Instant,
-    open: bool,
+    link: Link,
+}
+
+/// Whether this process has a link to a peer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Link {
+    None,
+    Open,
+    // Dropped; the platform takes a while to let go.
+    Closing,
 }
 
 impl BleBus {
@@ -103,17 +115,23 @@ impl Shared {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn opened(&self, address: &Address) {
-        self.set_open(address, true);
-    }
-
-    fn closed(&self, address: &Address) {
-        self.set_open(address, false);
-    }
-
-    fn set_open(&self, address: &Address, open: bool) {
+    fn set_link(&self, address: &Address, link: Link) {
         if let Some(peer) = self.peers().get_mut(address) {
-            (peer.open, peer.heard) = (open, Instant::now());
+            (peer.link, peer.heard) = (link, Instant::now());
+        }
+    }
+
+    // A peer whose link was dropped just now is waited for: it counts again once it is heard.
+    async fn peer(&self, address: &Address) -> Result<Peer, LinkErrorKind> {
+        let begun = Instant::now();
+        loop {
+            let found = self.peers().get(address).cloned();
+            match found {
+                Some(Peer { link: Link::Open, .. }) => return Err(LinkErrorKind::Busy),
+                Some(peer) if peer.link == Link::None => return Ok(peer),
+                _ if begun.elapsed() >= HEARD_AGAIN => return Err(LinkErrorKind::NotFound),
+                _ => tokio::time::sleep(BETWEEN_LOOKS).await,
+            }
         }
     }
 
@@ -152,10 +170,7 @@ impl Bus for BleBus {
     async fn open(&self, at: &Sighting, _line: &LineSettings) -> Result<Box<dyn Transport>, LinkError> {
         self.begin();
         let fail = |kind| LinkError { address: at.address.clone(), kind };
-        let peer = self.0.peers().get(&at.address).cloned().ok_or_else(|| fail(LinkErrorKind::NotFound))?;
-        if peer.open {
-            return Err(fail(LinkErrorKind::Busy));
-        }
+        let peer = self.0.peer(&at.address).await.map_err(fail)?;
         self.0.end_leftover(&peer.peripheral, &at.address).await;
         let lost = self.0.lost.subscribe();
         let platform = self.0.platform();
@@ -164,7 +179,7 @@ impl Bus for BleBus {
             None => false,
         };
         let (connected, place) = self.0.in_turn(&at.address, &peer.peripheral).await.map_err(fail)?;
-        self.0.opened(&at.address);
+        self.0.set_link(&at.address, Link::Open);
         Ok(Box::new(BleTransport {
             address: at.address.clone(),
             shared: self.0.clone(),

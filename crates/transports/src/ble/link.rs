@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::platform::{HIDDEN, Platform};
 use super::room::Place;
-use super::{Shared, sixteen};
+use super::{Link, Shared, sixteen};
 
 /// Longest wait for a disconnection; BlueZ takes up to 2 s.
 const DISCONNECT: Duration = Duration::from_secs(4);
@@ -226,6 +226,7 @@ impl Drop for BleTransport {
         let (shared, address) = (self.shared.clone(), self.address.clone());
         let (peripheral, device, place) = (self.peripheral.clone(), self.device(), self.place.take());
         let platform = self.platform.clone().filter(|_| !self.bonded_before);
+        shared.set_link(&address, Link::Closing);
         // Keys that were not there before do not stay, whoever made them.
         let closing = async move {
             let made = match &platform {
@@ -236,7 +237,7 @@ impl Drop for BleTransport {
                 Some(platform) if made => drop(platform.forget(&device).await),
                 _ => disconnect(peripheral).await,
             }
-            shared.closed(&address);
+            shared.set_link(&address, Link::None);
             drop(place);
         };
         match tokio::runtime::Handle::try_current() {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
 use super::platform::{Platform, Removed};
-use super::{Peer, Shared};
+use super::{Link, Peer, Shared};
 
 /// Who was not heard for so long is gone: the platform does not tell.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -176,10 +176,10 @@ impl Scan {
         let shown = told.local_name.filter(|n| n.replace('-', ":") != mac);
         let mut services: Vec<String> = told.services.iter().map(ToString::to_string).collect();
         services.sort();
-        let open = shared.peers().get(&address).is_some_and(|p| p.open);
+        let link = shared.peers().get(&address).map_or(Link::None, |p| p.link);
         shared
             .peers()
-            .insert(address.clone(), Peer { adapter: self.name.clone(), peripheral, heard: Instant::now(), open });
+            .insert(address.clone(), Peer { adapter: self.name.clone(), peripheral, heard: Instant::now(), link });
         let sighting = Sighting {
             address: address.clone(),
             usb: None,
@@ -202,7 +202,7 @@ impl Scan {
         let silent: Vec<Peripheral> = {
             let peers = shared.peers();
             let own = peers.values().filter(|peer| peer.adapter == self.name);
-            let silent = own.filter(|peer| !peer.open && peer.heard.elapsed() > SILENCE);
+            let silent = own.filter(|peer| peer.link == Link::None && peer.heard.elapsed() > SILENCE);
             silent.map(|peer| peer.peripheral.clone()).collect()
         };
         for peripheral in silent {
