@@ -1,6 +1,7 @@
 //! `aseptic doctor`.
 
 use aseptic_device::driver::Sensed;
+use aseptic_transports::ble::adapters;
 use aseptic_transports::host::laptop_power;
 use aseptic_workflow::locate::present;
 use aseptic_workflow::{Code, DeviceState, Problem, enrol, kits};
@@ -39,8 +40,15 @@ pub async fn run(cli: &Cli, console: &mut Console) -> Result<Done, Problem> {
         Sensed::Unsafe(text) => tell("laptop power", false, text),
         Sensed::Unreadable(text) => tell("laptop power", true, format!("{text}; a person must vouch")),
     }
-    let ports = present(&laptop).await;
+    let (peers, ports): (Vec<_>, Vec<_>) = present(&laptop).await.into_iter().partition(|s| s.radio.is_some());
     tell("ports", true, format!("{} in reach", ports.len()));
+    let adapters = if cli.sim.is_some() && peers.is_empty() { Vec::new() } else { adapters().await };
+    let state = |(name, on): &(String, bool)| format!("{name} is {}", if *on { "on" } else { "OFF" });
+    let found = match adapters.is_empty() {
+        true => "no adapter".to_owned(),
+        false => format!("{}; {} in reach", adapters.iter().map(state).collect::<Vec<_>>().join(", "), peers.len()),
+    };
+    tell("radio", adapters.iter().all(|(_, on)| *on), found);
     if wrong == 0 {
         return Ok(Done::with(DeviceState::NotInvolved, "this laptop is ready"));
     }

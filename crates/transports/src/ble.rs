@@ -31,6 +31,7 @@ pub use link::silence_library_panics;
 use link::{BleTransport, Connected, connect, contained, disconnect};
 use platform::Platform;
 use room::{Place, Room};
+pub use scan::adapters;
 use scan::keep_scanning;
 
 /// Longest wait for a connection with its services.

@@ -22,6 +22,24 @@ const TICK: Duration = Duration::from_secs(1);
 /// Signal strength is told anew when it changed by so much, in dB.
 const RSSI_STEP: i16 = 8;
 
+/// Returns the adapters of this laptop and whether each is on; none where the platform has no radio stack.
+pub async fn adapters() -> Vec<(String, bool)> {
+    let asked = super::contained(async {
+        let mut found = Vec::new();
+        for adapter in Manager::new().await?.adapters().await? {
+            let on = adapter.adapter_state().await? == CentralState::PoweredOn;
+            found.push((name(&adapter).await?, on));
+        }
+        Ok(found)
+    });
+    asked.await.unwrap_or_default()
+}
+
+async fn name(adapter: &Adapter) -> Result<String, btleplug::Error> {
+    let info = adapter.adapter_info().await?;
+    Ok(info.split_whitespace().next().unwrap_or("adapter").to_owned())
+}
+
 /// Scans on every adapter that is on, until nobody holds the bus any more.
 pub(super) async fn keep_scanning(shared: Weak<Shared>) {
     while shared.strong_count() > 0 {
@@ -55,8 +73,7 @@ async fn serve(shared: &Weak<Shared>) -> Result<(), btleplug::Error> {
                     return Ok(());
                 }
                 for adapter in manager.adapters().await? {
-                    let info = adapter.adapter_info().await?;
-                    let name = info.split_whitespace().next().unwrap_or("adapter").to_owned();
+                    let name = name(&adapter).await?;
                     // Scanning would switch it on; whoever switched it off had a reason.
                     if scans.running.contains_key(&name) || adapter.adapter_state().await? != CentralState::PoweredOn {
                         continue;
