@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aseptic_device::link::LinkErrorKind;
-use aseptic_device::{Address, Bus, LineSettings, LinkError, Sighting, SightingEvent, Transport};
+use aseptic_device::{Address, AddressKind, Bus, LineSettings, LinkError, Sighting, SightingEvent, Transport};
 use async_trait::async_trait;
 use btleplug::api::Peripheral as _;
 use btleplug::platform::Peripheral;
@@ -81,6 +81,26 @@ enum Link {
     Open,
     // Dropped; the platform takes a while to let go.
     Closing,
+}
+
+/// What the platform tells of one device beyond the radio library; nothing where it has no more to tell.
+#[derive(Debug, Default)]
+struct Seen {
+    address: Option<AddressKind>,
+    flags: Option<u8>,
+    battery: Option<u8>,
+    bonded: bool,
+}
+
+/// What went away.
+#[derive(Debug, PartialEq, Eq)]
+enum Removed {
+    /// The platform's stack itself: everything is gone.
+    Stack,
+    /// An adapter, `hci0`.
+    Adapter(String),
+    /// A device, `hci0/dev_…`.
+    Device(String),
 }
 
 impl BleBus {

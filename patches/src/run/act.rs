@@ -18,6 +18,8 @@ use super::{RunError, RunEvent, Runner, failure_of};
 
 // Zephyr answers a reset and restarts a moment later; asking at once would meet the old run.
 const RESET_DELAY: Duration = Duration::from_millis(700);
+// Where nothing on the device shows that it restarted, so much longer is waited for one that takes its time.
+const SLOW_RESET: Duration = Duration::from_secs(3);
 const SOAK_CHECKS: u32 = 3;
 
 // What an act leaves to be written down. Most leave nothing: the next look decides.
@@ -103,6 +105,7 @@ impl Runner<'_> {
         if let Err(left) = self.send_restart().await {
             return left;
         }
+        self.clock.sleep(SLOW_RESET).await;
         match self.find_again().await {
             Ok(()) => Left::Done,
             Err(error) => lost(&error),

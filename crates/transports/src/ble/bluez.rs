@@ -15,6 +15,8 @@ use zbus::proxy::CacheProperties;
 
 use zbus::{Connection, ObjectPath, OwnedObjectPath, OwnedVariant, Proxy};
 
+use super::{Removed, Seen};
+
 const SERVICE: &str = "org.bluez";
 const ROOT: &str = "/org/bluez";
 const AGENT: &str = "/org/aseptic/agent";
@@ -38,26 +40,6 @@ pub(super) struct Platform {
 
 // Passkeys of the pairings that were asked for, by device path, and whether BlueZ wanted them.
 type Asked = Arc<Mutex<HashMap<String, (u32, bool)>>>;
-
-/// What BlueZ tells of one device.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    pub address: Option<AddressKind>,
-    pub flags: Option<u8>,
-    pub battery: Option<u8>,
-    pub bonded: bool,
-}
-
-/// What went away.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Removed {
-    /// BlueZ itself: everything is gone.
-    Stack,
-    /// An adapter, `hci0`.
-    Adapter(String),
-    /// A device, `hci0/dev_…`.
-    Device(String),
-}
 
 struct Agent(Asked);
 

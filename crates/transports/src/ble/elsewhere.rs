@@ -1,8 +1,9 @@
 //! Where the platform shows neither keys nor what went away: such things read as unreadable, and nothing is paired.
 
-use aseptic_device::AddressKind;
 use aseptic_device::link::LinkErrorKind;
 use futures::stream::{self, BoxStream, StreamExt as _};
+
+use super::{Removed, Seen};
 
 /// Services that the platform does not show.
 pub(super) const HIDDEN: [u16; 2] = [0x1800, 0x1801];
@@ -10,26 +11,6 @@ pub(super) const HIDDEN: [u16; 2] = [0x1800, 0x1801];
 /// A platform that tells no more than the radio library does.
 #[derive(Clone)]
 pub(super) struct Platform;
-
-/// Nothing.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    pub address: Option<AddressKind>,
-    pub flags: Option<u8>,
-    pub battery: Option<u8>,
-    pub bonded: bool,
-}
-
-/// What went away.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Removed {
-    /// Never told here.
-    Stack,
-    /// Never told here.
-    Adapter(String),
-    /// Never told here.
-    Device(String),
-}
 
 impl Platform {
     pub async fn connect() -> Result<Self, std::convert::Infallible> {

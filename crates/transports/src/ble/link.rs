@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::platform::{HIDDEN, Platform};
 use super::room::Place;
-use super::{Link, Shared, sixteen};
+use super::{Link, Seen, Shared, sixteen};
 
 /// Longest wait for a disconnection; BlueZ takes up to 2 s.
 const DISCONNECT: Duration = Duration::from_secs(4);
@@ -183,7 +183,7 @@ impl Transport for BleTransport {
         let told = told.unwrap_or_default();
         let seen = match &self.platform {
             Some(platform) => platform.look(&self.device()).await,
-            None => super::platform::Seen::default(),
+            None => Seen::default(),
         };
         let mut services: BTreeMap<u128, Vec<u128>> =
             self.peripheral.services().iter().map(|s| (s.uuid.as_u128(), Vec::new())).collect();

@@ -11,8 +11,8 @@ use futures::stream::{BoxStream, StreamExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
-use super::platform::{Platform, Removed};
-use super::{Link, Peer, Shared};
+use super::platform::Platform;
+use super::{Link, Peer, Removed, Shared};
 
 /// Who was not heard for so long is gone: the platform does not tell.
 const SILENCE: Duration = Duration::from_secs(20);
