@@ -103,13 +103,20 @@ fn refuse(why: impl std::fmt::Display) -> Problem {
 
 // What cannot be read before cannot be shown to be the same afterwards.
 fn compares(seen: &Assessment) -> Result<(), Problem> {
-    let unread =
-        seen.config.settings.iter().filter(|(_, r)| r.class.must_stay() && !matches!(r.reading, Reading::Value(_)));
-    let names: Vec<String> = unread.map(|(key, _)| key.to_string()).collect();
-    if names.is_empty() {
+    let unread: Vec<String> = seen
+        .config
+        .settings
+        .iter()
+        .filter(|(_, setting)| setting.class.must_stay())
+        .filter_map(|(key, setting)| match &setting.reading {
+            Reading::Value(_) => None,
+            Reading::Unreadable(why) => Some(format!("{key} ({why})")),
+        })
+        .collect();
+    if unread.is_empty() {
         return Ok(());
     }
-    Err(refuse(format!("settings that must stay cannot be read, so a change could not be seen: {}", names.join(", "))))
+    Err(refuse(format!("settings that must stay cannot be read, so a change could not be seen: {}", unread.join(", "))))
 }
 
 // No way back, no patch.
