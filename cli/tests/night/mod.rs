@@ -94,6 +94,10 @@ impl Night {
             "sp1-1.3.0",
             "--for-profile",
             "sim-sp1",
+            "--for-profile",
+            "sim-pm3",
+            "--for-profile",
+            "sim-ip2",
         ]);
         night.ok(&["kit", "sign", &kit, "vendor-simulated", "--key", &vendor]);
         night.ok(&["kit", "pack", &kit, "-o", &at("kit.zip")]);
@@ -148,7 +152,7 @@ impl Night {
         file
     }
 
-    /// Signs an order for devices and the kit's image, for three hours, with everything vouched for; returns its file.
+    /// Signs an order for devices (serial number, or profile and serial number) and the kit's image, for three hours, with everything vouched for; returns its file.
     pub fn order(&self, devices: &[(&str, Value)]) -> String {
         let list = self.ok(&["kit", "list"]);
         let hash = list.records("patch")[0]["image"]["hash"].as_str().unwrap().to_owned();
@@ -167,8 +171,9 @@ impl Night {
             .collect();
         let devices: Vec<Value> = devices
             .iter()
-            .map(|(serial, settings)| {
-                json!({ "id": format!("id:sim-sp1/{serial}"), "image": hash, "settings": settings, "attestations": vouched })
+            .map(|(device, settings)| {
+                let device = if device.contains('/') { (*device).to_owned() } else { format!("sim-sp1/{device}") };
+                json!({ "id": format!("id:{device}"), "image": hash, "settings": settings, "attestations": vouched })
             })
             .collect();
         let id = format!("WO-{}-{}", devices.len(), &hash[..8]);
