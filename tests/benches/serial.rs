@@ -67,8 +67,9 @@ fn main() {
         "{:<32} {:>20} {:>20} {:>20} {:>9}",
         "KiB/s (share of the line)", "aseptic", "mcumgr-toolkit", "smpclient", "ratio"
     );
-    // `./x bench -- "unpaced, 384"`: only the cases whose name holds this.
+    // `./x bench "unpaced, 384"`: only the cases whose name holds this. With `--alone` no peers, for a profiler.
     let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
+    let alone = std::env::args().any(|a| a == "--alone");
     for Case { name, baud, delay_ms, buffers, framing, size } in CASES {
         if !name.contains(&wanted) {
             continue;
@@ -82,6 +83,11 @@ fn main() {
         let port = ward.port("tty");
         let image = build((1, 3, 0, 0), Behaviour::Runs, size, TRAINING_KEY_PRIVATE).unwrap();
         let bytes = image.len() as f64;
+        if alone {
+            let rates = (0..10).map(|_| format!("{:.0}", bytes / aseptic(&port, framing, &image) / 1024.0));
+            println!("{name:<32} {}", rates.collect::<Vec<_>>().join(" "));
+            continue;
+        }
         let ours = bytes / aseptic(&port, framing, &image);
         let theirs = bytes / toolkit(&port, framing, &image);
         let third = smpclient(&port, framing, &image).map(|s| bytes / s);

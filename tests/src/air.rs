@@ -30,19 +30,12 @@ pub struct Laptop {
 
 /// Serves a ward and runs the laptop's side in a child. `test`: the name of the test that calls.
 pub fn over_the_air(test: &str, ward: &str, laptop: impl AsyncFnOnce(Laptop)) {
-    if let Some(dir) = std::env::var_os(WARD) {
+    if let Some(here) = Laptop::here() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let bus = BleBus::new(Vec::new(), true);
-        return runtime.block_on(laptop(Laptop { ward: dir.into(), bus }));
+        return runtime.block_on(laptop(here));
     }
     let ward = PtyWard::serve(&format!("schema = \"aseptic.ward/1\"\n{ward}"));
-    let address = format!("unix:path={}", ward.port("bus").display());
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(WARD, ward.dir())
-        .env("DBUS_SYSTEM_BUS_ADDRESS", address)
-        .output()
-        .unwrap();
+    let child = Laptop::child(&ward).args(["--exact", test, "--nocapture"]).output().unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(child.status.success(), "{}\n{}", said(&child.stdout), said(&child.stderr));
     eprint!("{}", said(&child.stderr));
@@ -50,6 +43,19 @@ pub fn over_the_air(test: &str, ward: &str, laptop: impl AsyncFnOnce(Laptop)) {
 }
 
 impl Laptop {
+    /// The laptop, where this process is it.
+    pub fn here() -> Option<Self> {
+        std::env::var_os(WARD).map(|dir| Self { ward: dir.into(), bus: BleBus::new(Vec::new(), true) })
+    }
+
+    /// This program again, as the laptop on a ward.
+    pub fn child(ward: &PtyWard) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let address = format!("unix:path={}", ward.port("bus").display());
+        command.env(WARD, ward.dir()).env("DBUS_SYSTEM_BUS_ADDRESS", address);
+        command
+    }
+
     /// Waits for an event that satisfies.
     pub async fn sees<T>(&self, within: Duration, what: impl Fn(&SightingEvent) -> Option<T>) -> T {
         let mut events = self.bus.watch();

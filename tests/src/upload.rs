@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use aseptic_device::driver::Readiness;
 use aseptic_device::profile::Profile;
-use aseptic_device::{Address, Bus as _, Control, DriverError, ImageId, ImageSource, Opener as _, Sighting};
+use aseptic_device::{Address, Bus as _, Control, DriverError, ImageId, ImageSource, Opener as _, Sighting, Transport};
 use aseptic_drivers::Registry;
 use aseptic_transports::SerialBus;
 use sha2::{Digest as _, Sha256};
@@ -56,7 +56,12 @@ pub async fn over(port: &Path, framing: &str, image: &Image) -> Duration {
     let address = Address::Port(port.to_string_lossy().into_owned());
     let at = Sighting { address, usb: None, radio: None, name: None, named: true, simulated: true };
     let link = SerialBus::new(vec![port.to_owned()]).open(&at, &profile.serial.line).await.unwrap();
-    let mut device = Registry.change(&profile, &at, link).unwrap();
+    through(link, &profile, &at, image).await
+}
+
+/// Sends an image through an open link; returns how long the upload took.
+pub async fn through(link: Box<dyn Transport>, profile: &Profile, at: &Sighting, image: &Image) -> Duration {
+    let mut device = Registry.change(profile, at, link).unwrap();
     let began = Instant::now();
     device.upload(ImageId(0), image, &Quiet).await.unwrap();
     began.elapsed()

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::ward::Ward;
+
 /// One adapter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Adapter {
@@ -16,6 +18,8 @@ pub(crate) struct Adapter {
     pub powered: bool,
     /// Who scans, by name on the bus.
     pub scanning: BTreeSet<String>,
+    /// Links that it holds at once; without a number, as many as come.
+    pub links: Option<usize>,
 }
 
 impl Adapter {
@@ -33,9 +37,15 @@ impl Adapter {
 pub(crate) struct Adapters(Arc<BTreeMap<String, watch::Sender<Adapter>>>);
 
 impl Adapters {
-    pub(crate) fn new(names: BTreeSet<String>) -> Self {
-        let new = Adapter { plugged: true, blocked: false, powered: true, scanning: BTreeSet::new() };
-        Self(Arc::new(names.into_iter().map(|n| (n, watch::channel(new.clone()).0)).collect()))
+    /// Every adapter that a device names, with what the ward says of it.
+    pub(crate) fn of(ward: &Ward) -> Self {
+        let names = ward.devices.iter().filter_map(|d| Some(d.radio.as_ref()?.adapter.clone()));
+        let adapter = |name: String| {
+            let links = ward.adapters.iter().find(|a| a.name == name).and_then(|a| a.links);
+            let new = Adapter { plugged: true, blocked: false, powered: true, scanning: BTreeSet::new(), links };
+            (name, watch::channel(new).0)
+        };
+        Self(Arc::new(names.map(adapter).collect()))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &watch::Sender<Adapter>)> {

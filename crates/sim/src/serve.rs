@@ -42,7 +42,7 @@ pub async fn serve(ward: Ward, dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let control = dir.join("control");
     let _ = fs::remove_file(&control);
-    let adapters = Adapters::new(ward.devices.iter().filter_map(|d| Some(d.radio.as_ref()?.adapter.clone())).collect());
+    let adapters = Adapters::of(&ward);
     #[cfg(target_os = "linux")]
     let air = if adapters.iter().next().is_some() {
         Some(crate::bluez::Air::begin(dir, adapters.clone(), jiff::Zoned::now).await?)

@@ -23,6 +23,20 @@ pub struct Ward {
     /// Devices.
     #[serde(rename = "device")]
     pub devices: Vec<Device>,
+    /// The laptop's radio adapters, as far as there is something to say of them.
+    #[serde(default, rename = "adapter")]
+    pub adapters: Vec<Adapter>,
+}
+
+/// One radio adapter of the laptop.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Adapter {
+    /// Name, such as `hci0`.
+    pub name: String,
+    /// Links that it holds at once; left out, as many as come.
+    #[serde(default)]
+    pub links: Option<usize>,
 }
 
 /// One device of a ward.
@@ -162,6 +176,13 @@ impl Ward {
         }
         let mut serials = std::collections::BTreeSet::new();
         let mut ports = std::collections::BTreeSet::new();
+        for adapter in &ward.adapters {
+            let here = |d: &Device| d.radio.as_ref().is_some_and(|r| r.adapter == adapter.name);
+            let again = ward.adapters.iter().filter(|a| a.name == adapter.name).count() > 1;
+            if again || !ward.devices.iter().any(here) {
+                return Err(WardError(format!("adapter {}: named twice, or by no device", adapter.name)));
+            }
+        }
         for device in &mut ward.devices {
             let fail = |why: &str| Err(WardError(format!("device {}: {why}", device.serial)));
             if !serials.insert(device.serial.clone()) {
@@ -229,6 +250,8 @@ mod tests {
             ("serial = \"1\"\nradio = { advertises = [\"fe5\"] }", "\"fe5\" is no UUID"),
             ("serial = \"1\"\nradio = { manufacturer = \"5\" }", "\"5\" is not an even number of hex digits"),
             ("serial = \"1\"\nradio = { colour = 1 }", "unknown field `colour`"),
+            ("serial = \"1\"\nradio = {}\n[[adapter]]\nname = \"hci1\"", "adapter hci1: named twice, or by no device"),
+            ("serial = \"1\"\nradio = {}\n[[adapter]]\nname = \"hci0\"\nlink = 3", "unknown field `link`"),
         ] {
             let said = why(device);
             assert!(said.contains(expected), "{said}");

@@ -17,8 +17,9 @@ use super::request::{Request, meaning};
 const TRIES: u32 = 3;
 /// Buffer size assumed where the device does not tell (Zephyr's default net buffer).
 const DEFAULT_BUFFER: usize = 384;
-/// Length and CRC travel in the same buffer on a serial line.
-const FRAMING_BYTES: usize = 4;
+/// Length and CRC share the buffer with the packet on a console; raw packets, over the air too, have it alone
+/// (Zephyr `serial_util.c`, `smp_reassembly.c`).
+const CONSOLE_BYTES: usize = 4;
 /// The largest packet that is ever sent, whatever a device says.
 const LARGEST: usize = 16_384;
 /// Longest wait for the operating system to take one packet.
@@ -175,10 +176,10 @@ impl Client {
             group: request.group,
             sequence: self.sequence,
             command: request.command,
-            body: request.body.clone(),
+            body: &request.body,
         };
         let bytes = packet.encode().map_err(|e| DriverErrorKind::Malformed(e.to_string()))?;
-        if bytes.len() + FRAMING_BYTES > self.buffers.map_or(DEFAULT_BUFFER, |b| b.size) {
+        if bytes.len() > self.room_in(self.buffers.map_or(DEFAULT_BUFFER, |b| b.size)) {
             return Err(DriverErrorKind::Profile(format!("{} bytes do not fit the device's buffers", bytes.len())));
         }
         let wire = match self.framing {
@@ -301,7 +302,16 @@ impl Client {
 
     /// Returns the most bytes that one packet may have, header included.
     pub async fn largest_packet(&mut self) -> Result<usize, DriverError> {
-        Ok(self.buffers().await?.size.saturating_sub(FRAMING_BYTES))
+        let size = self.buffers().await?.size;
+        Ok(self.room_in(size))
+    }
+
+    // How long a packet a buffer of this size takes.
+    fn room_in(&self, size: usize) -> usize {
+        match self.framing {
+            Framing::Console => size.saturating_sub(CONSOLE_BYTES),
+            Framing::Raw => size,
+        }
     }
 }
 

@@ -193,3 +193,24 @@ async fn what_does_not_fit_the_buffers_is_not_sent() {
     client.buffers().await.unwrap();
     client.ask(&write).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_a_console_shares_the_buffer_with_its_framing() {
+    for (framing, largest) in [(Framing::Console, 380), (Framing::Raw, 384)] {
+        let (mut client, heard) = client(framing, Intent::Effect, |_| Does::Says(map([("buf_size", 384.into())])));
+        assert_eq!(client.largest_packet().await.unwrap(), largest);
+        let with = |length| Request::setting_write("n", vec![7; length]);
+        let fits = (0..=384).rev().find(|n| encoded(&with(*n)) == largest).unwrap();
+        client.ask(&with(fits)).await.unwrap();
+        let told = heard.lock().unwrap().len();
+        let error = client.ask(&with(fits + 1)).await.unwrap_err();
+        assert!(matches!(error.kind, DriverErrorKind::Profile(_)), "{error}");
+        assert_eq!(heard.lock().unwrap().len(), told, "nothing was sent");
+    }
+}
+
+fn encoded(request: &Request) -> usize {
+    let (op, group, command) = (request.op, request.group, request.command);
+    let packet = Packet { op, version: Version::V2, group, sequence: 0, command, body: &request.body };
+    packet.encode().unwrap().len()
+}

@@ -1,5 +1,7 @@
 //! One SMP packet: eight header bytes and a CBOR map.
 
+use std::borrow::Borrow;
+
 use ciborium::Value;
 
 /// Length of the header in bytes.
@@ -31,7 +33,7 @@ pub enum Version {
 
 /// One packet.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Packet {
+pub struct Packet<Body = Value> {
     /// Request or answer.
     pub op: Op,
     /// Protocol version.
@@ -43,7 +45,7 @@ pub struct Packet {
     /// Command in the group.
     pub command: u8,
     /// A CBOR map.
-    pub body: Value,
+    pub body: Body,
 }
 
 /// Bytes that are not a packet.
@@ -63,11 +65,11 @@ pub enum PacketError {
     Body,
 }
 
-impl Packet {
+impl<Body: Borrow<Value>> Packet<Body> {
     /// Writes the packet.
     pub fn encode(&self) -> Result<Vec<u8>, PacketError> {
         let mut body = Vec::new();
-        ciborium::into_writer(&self.body, &mut body).map_err(|_| PacketError::Body)?;
+        ciborium::into_writer(self.body.borrow(), &mut body).map_err(|_| PacketError::Body)?;
         let length = u16::try_from(body.len()).map_err(|_| PacketError::Long)?;
         let op = match self.op {
             Op::Read => 0,
@@ -86,7 +88,9 @@ impl Packet {
         out.extend(body);
         Ok(out)
     }
+}
 
+impl Packet {
     /// Reads one packet; the bytes must be exactly one.
     pub fn decode(bytes: &[u8]) -> Result<Self, PacketError> {
         let (header, body) = bytes.split_first_chunk::<HEADER>().ok_or(PacketError::Short)?;

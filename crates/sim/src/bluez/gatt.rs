@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
 use zbus::message::Header;
-use zbus::{OwnedObjectPath, OwnedVariant, Variant, interface};
+use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, Variant, interface};
 
 use super::attributes::{Characteristic, Holds, Service};
 use super::peer::Peer;
@@ -193,6 +195,25 @@ impl GattCharacteristic1 {
             self.peer.send(value).await;
         }
         Ok(())
+    }
+
+    // A socket that carries commands until it is closed, and the MTU. BlueZ keeps the bounds of writes on it; here they may join.
+    async fn acquire_write(&self, _options: Options, #[zbus(header)] header: Header<'_>) -> Result<(OwnedFd, u16)> {
+        self.may(&[Flag::WriteWithoutResponse])?;
+        self.peer.admit(&sender(&header), &self.is).await?;
+        let failed = |error: std::io::Error| BluezError::Failed(error.to_string());
+        let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
+        let theirs = theirs.into_std().map_err(failed)?;
+        let (peer, carries) = (self.peer.clone(), matches!(self.is.holds, Holds::Smp));
+        self.peer.air()?.spawn(async move {
+            let mut piece = vec![0; peer.longest()];
+            while let Ok(length @ 1..) = ours.read(&mut piece).await {
+                if carries {
+                    peer.send(piece.iter().take(length).copied().collect()).await;
+                }
+            }
+        });
+        Ok((std::os::fd::OwnedFd::from(theirs).into(), self.peer.radio.mtu))
     }
 
     async fn start_notify(&self, #[zbus(header)] header: Header<'_>) -> Result<()> {

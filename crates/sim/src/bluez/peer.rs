@@ -191,12 +191,12 @@ impl Peer {
                 return Err(BluezError::InProgress("Operation already in progress".into()));
             }
         }
-        let connected = self.reach().await;
+        let reached = self.reach().await;
+        let connected = reached.and_then(|()| self.take_link());
         {
             let mut state = self.state();
             state.connecting = false;
             connected?;
-            state.connected = true;
             state.link = self.link();
         }
         let air = self.air()?;
@@ -206,9 +206,23 @@ impl Peer {
         Ok(())
     }
 
+    // A controller that holds all the links it can ends the new one, and BlueZ says no more than that.
+    fn take_link(&self) -> Result<()> {
+        let air = self.air()?;
+        let adapter = air.adapters.get(&self.radio.adapter).ok_or_else(not_ready)?;
+        let most = adapter.borrow().links;
+        let peers = air.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = |p: &Arc<Self>| p.radio.adapter == self.radio.adapter && p.state().connected;
+        let held = peers.iter().filter_map(Weak::upgrade).filter(here).count();
+        if most.is_some_and(|most| held >= most) {
+            return Err(aborted());
+        }
+        self.state().connected = true;
+        Ok(())
+    }
+
     // Waits until the device hears that it is wanted.
     async fn reach(&self) -> Result<()> {
-        let failed = || BluezError::Failed("le-connection-abort-by-local".into());
         let air = self.air()?;
         let adapter = air.adapters.get(&self.radio.adapter).ok_or_else(not_ready)?;
         let (mut adapter, mut up) = (adapter.subscribe(), self.up.subscribe());
@@ -217,13 +231,13 @@ impl Peer {
             return Err(not_ready());
         }
         let reaching = async {
-            up.wait_for(|up| *up).await.map_err(|_| failed())?;
+            up.wait_for(|up| *up).await.map_err(|_| aborted())?;
             sleep(Duration::from_millis(self.radio.connect_ms)).await;
-            if *up.borrow() { Ok(()) } else { Err(failed()) }
+            if *up.borrow() { Ok(()) } else { Err(aborted()) }
         };
         tokio::select! {
-            () = self.giving_up.notified() => Err(failed()),
-            reached = timeout(LOOKS, reaching) => reached.unwrap_or_else(|_| Err(failed())),
+            () = self.giving_up.notified() => Err(aborted()),
+            reached = timeout(LOOKS, reaching) => reached.unwrap_or_else(|_| Err(aborted())),
             _ = adapter.wait_for(|a| !a.hears()) => Err(not_ready()),
         }
     }
@@ -384,6 +398,10 @@ impl Peer {
             let _ = to_device.send(packet).await;
         }
     }
+}
+
+fn aborted() -> BluezError {
+    BluezError::Failed("le-connection-abort-by-local".into())
 }
 
 pub(super) fn not_ready() -> BluezError {
