@@ -47,8 +47,9 @@ pace = { erase-ms = 0 }
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &image.0).unwrap();
         let rate = |seconds: f64| image.0.len() as f64 / 1024.0 / seconds;
-        let ours = rate(aseptic(laptop, &image));
+        // Ours comes last: it goes on scanning.
         let said = python("smpclient_upload_radio.py", &["PM-1", file.path().to_str().unwrap()]);
+        let ours = rate(aseptic(laptop, &image));
         match said.map(|s| rate(s.trim().parse().unwrap())) {
             Some(theirs) => {
                 println!("{NAME}: aseptic {ours:.1} KiB/s, smpclient {theirs:.1} KiB/s, ratio {:.2}x", ours / theirs);
