@@ -114,7 +114,8 @@ pub trait Control: Send + Sync {
 /// How an upload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uploaded {
-    /// The device acknowledged every byte. What it holds must still be read back.
+    /// The device acknowledged every byte, or was sent every byte and then knew of no upload any more. What it holds must
+    /// still be read back.
     Complete,
     /// [`Control::stopped`] said so; the device holds `offset` bytes.
     Stopped {

@@ -95,6 +95,8 @@ struct Sending<'a> {
     silent: u32,
     waited: Duration,
     complete: Option<bool>,
+    // The last piece was sent and not answered in time.
+    last_unanswered: bool,
 }
 
 impl<'a> Sending<'a> {
@@ -112,6 +114,7 @@ impl<'a> Sending<'a> {
             silent: 0,
             waited: Duration::ZERO,
             complete: None,
+            last_unanswered: false,
         }
     }
 
@@ -168,7 +171,13 @@ impl<'a> Sending<'a> {
         if piece.overtaken {
             return Ok(());
         }
-        self.moved(offset)?;
+        if offset == 0 && self.last_unanswered {
+            // It took the last piece, whose answer was lost, and so knows of no upload any more; or it forgot everything.
+            // What it lists tells which.
+            self.complete = Some(true);
+            return Ok(());
+        }
+        self.moved(offset, offset == piece.end)?;
         self.begun = true;
         if offset == piece.end {
             self.held = offset;
@@ -183,8 +192,9 @@ impl<'a> Sending<'a> {
         Ok(())
     }
 
-    fn moved(&mut self, offset: u64) -> Result<(), DriverError> {
-        self.stuck = if offset > self.furthest { 0 } else { self.stuck + 1 };
+    // What it was sent again after it went back is no standstill; going back again and again is.
+    fn moved(&mut self, offset: u64, took_piece: bool) -> Result<(), DriverError> {
+        self.stuck = if offset > self.furthest { 0 } else { self.stuck + u32::from(!took_piece) };
         self.furthest = self.furthest.max(offset);
         if self.stuck >= STUCK { Err(self.malformed("the offset does not move")) } else { Ok(()) }
     }
@@ -198,6 +208,7 @@ impl<'a> Sending<'a> {
             return Err(DriverError::new(format!("image upload at {}", self.held), kind));
         }
         self.narrow();
+        self.last_unanswered |= self.flying.iter().any(|f| f.end == self.line.source.len());
         self.flying.clear();
         self.next = self.held;
         Ok(())

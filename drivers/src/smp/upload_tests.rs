@@ -116,6 +116,41 @@ async fn a_device_that_forgets_in_the_middle_gets_all_of_it_again() {
     assert_eq!(*area.lock().unwrap(), image());
 }
 
+// A whole image ends the upload at the device: asked about its end again, it begins at 0.
+#[tokio::test(start_paused = true)]
+async fn an_image_whose_last_answer_was_lost_is_not_sent_again() {
+    let whole = Arc::new(Mutex::new(Vec::new()));
+    let kept = whole.clone();
+    let (link, area) = device(move |area, off| {
+        if off < 4_800 {
+            return None;
+        }
+        if area.len() as u64 == off {
+            *kept.lock().unwrap() = [area.as_slice(), &image()[off as usize..]].concat();
+            area.clear();
+            return Some(Does::Nothing);
+        }
+        None
+    });
+    assert_eq!(send(link, &image()).await.unwrap(), Uploaded::Complete);
+    assert_eq!(*whole.lock().unwrap(), image());
+    assert!(area.lock().unwrap().is_empty(), "no second upload was begun");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_forgot_much_and_then_takes_every_piece_is_not_stuck() {
+    let mut restarts = 0;
+    let (link, area) = device(move |area, off| {
+        if restarts < 3 && off > 4_000 {
+            restarts += 1;
+            area.clear();
+        }
+        None
+    });
+    assert_eq!(send(link, &image()).await.unwrap(), Uploaded::Complete);
+    assert_eq!(*area.lock().unwrap(), image());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_device_that_goes_back_and_forth_for_ever_ends_the_upload() {
     let (link, _) = device(|area, off| {
