@@ -12,6 +12,8 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::io::Write as _;
+
     use aseptic_drivers::profiles;
     use aseptic_sim::TRAINING_KEY_PRIVATE;
     use aseptic_sim::firmware::{Behaviour, build};
@@ -20,26 +22,25 @@ mod linux {
     use aseptic_tests::pty_ward::PtyWard;
     use aseptic_tests::upload::{Image, through};
 
-    const NAME: &str = "over the air + 30 ms, 384 x 4";
-    const WARD: &str = "schema = \"aseptic.ward/1\"
-[[device]]
-serial = \"PM-1\"
-product = \"Monitor\"
-radio = { name = \"PM-1\", mtu = 247, writes-per-s = 260 }
-wire = { delay-ms = 30, buffer-size = 384, buffer-count = 4 }
-pace = { erase-ms = 0 }
-";
+    const CASES: [(&str, &str); 2] =
+        [("260 writes/s + 30 ms, 384 x 4", "writes-per-s = 260"), ("unpaced + 30 ms, 384 x 4", "writes-per-s = 0")];
     const SIZE: usize = 96_000;
 
     pub fn main() {
         if let Some(laptop) = Laptop::here() {
             return compare(&laptop);
         }
-        if std::env::args().skip(1).any(|a| !a.starts_with('-') && !NAME.contains(&a)) {
-            return;
+        let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
+        for (name, pace) in CASES.iter().filter(|(name, _)| name.contains(&wanted)) {
+            let ward = PtyWard::serve(&format!(
+                "schema = \"aseptic.ward/1\"\n[[device]]\nserial = \"PM-1\"\nproduct = \"Monitor\"\n\
+                 radio = {{ name = \"PM-1\", mtu = 247, {pace} }}\n\
+                 wire = {{ delay-ms = 30, buffer-size = 384, buffer-count = 4 }}\npace = {{ erase-ms = 0 }}\n"
+            ));
+            print!("over the air, {name}: ");
+            std::io::stdout().flush().unwrap();
+            assert!(Laptop::child(&ward).status().unwrap().success());
         }
-        let ward = PtyWard::serve(WARD);
-        assert!(Laptop::child(&ward).status().unwrap().success());
     }
 
     fn compare(laptop: &Laptop) {
@@ -48,14 +49,12 @@ pace = { erase-ms = 0 }
         std::fs::write(file.path(), &image.0).unwrap();
         let rate = |seconds: f64| image.0.len() as f64 / 1024.0 / seconds;
         // Ours comes last: it goes on scanning.
-        let said = python("smpclient_upload_radio.py", &["PM-1", file.path().to_str().unwrap()]);
+        let said = python("smpclient_radio.py", &["PM-1", file.path().to_str().unwrap()]);
         let ours = rate(aseptic(laptop, &image));
-        match said.map(|s| rate(s.trim().parse().unwrap())) {
-            Some(theirs) => {
-                println!("{NAME}: aseptic {ours:.1} KiB/s, smpclient {theirs:.1} KiB/s, ratio {:.2}x", ours / theirs);
-            }
-            None => println!("{NAME}: aseptic {ours:.1} KiB/s, smpclient not run"),
-        }
+        let Some(said) = said else { return println!("aseptic {ours:.1} KiB/s, smpclient not run") };
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let theirs = rate(said["seconds"].as_f64().unwrap());
+        println!("aseptic {ours:.1} KiB/s, smpclient {theirs:.1} KiB/s, ratio {:.2}x", ours / theirs);
     }
 
     fn aseptic(laptop: &Laptop, image: &Image) -> f64 {

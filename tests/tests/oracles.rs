@@ -4,6 +4,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use {
+    aseptic_device::{ImageHash, Opener as _},
+    aseptic_drivers::{Registry, profiles},
+    aseptic_sim::bootloader::Image,
+    aseptic_tests::air::{Laptop, over_the_air},
+};
+
 use aseptic_drivers::smp::console::{Decoder, encode};
 use aseptic_drivers::smp::packet::Packet;
 use aseptic_sim::TRAINING_KEY_PRIVATE;
@@ -88,6 +96,29 @@ fn smpclient_patches_the_simulated_device_from_find_to_keep() {
     assert_eq!((&truth["version"], &truth["confirmed"]), (&json!("1.3.0"), &json!(true)));
     assert_eq!(slot("kept", 0)["hash"], truth["hash"]);
     assert_eq!(truth["settings"]["net/telnet"], "01");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn smpclient_over_the_air_sends_an_image_to_the_simulated_device() {
+    let radio = "radio = { name = \"PM-1\", mtu = 100 }";
+    let ward = format!("[[device]]\nserial = \"PM-1\"\nproduct = \"Monitor\"\n{radio}\n");
+    over_the_air("smpclient_over_the_air_sends_an_image_to_the_simulated_device", &ward, async |laptop: Laptop| {
+        let image = laptop.ward.join("image.bin");
+        std::fs::write(&image, firmware()).unwrap();
+        let Some(said) = python("smpclient_radio.py", &["PM-1", image.to_str().unwrap()]) else { return };
+        let saw: Value = serde_json::from_str(&said).unwrap();
+        let running = json!({ "slot": 0, "version": "1.2.0", "active": true });
+        assert_eq!(saw["before"], json!([running]));
+        assert_eq!(saw["after"], json!([running, { "slot": 1, "version": "1.3.0", "active": false }]));
+        // This program's own driver sees what the other one left there.
+        let profile = profiles::built_in().unwrap().into_iter().find(|p| p.id == "generic-mcumgr").unwrap();
+        let at = laptop.finds("PM-1").await;
+        let mut device = Registry.inspect(&profile, &at, laptop.opens(&at).await.unwrap()).unwrap();
+        let slots = device.images().await.unwrap().slots;
+        let spare = slots.iter().find(|s| !s.active).unwrap();
+        assert_eq!(spare.hash, ImageHash::new(&Image::read(&firmware()).unwrap().hash));
+    });
 }
 
 fn toolkit(port: &Path) -> MCUmgrClient {

@@ -237,14 +237,11 @@ impl Transport for SerialTransport {
     }
 
     async fn receive(&mut self) -> Result<Inbound, LinkError> {
-        let mut bytes = vec![0; READ];
-        match self.stream.read(&mut bytes).await {
+        let mut bytes = Vec::with_capacity(READ);
+        match self.stream.read_buf(&mut bytes).await {
             // tokio-serial tells a hangup as an empty read.
             Ok(0) => Err(LinkError { address: self.address.clone(), kind: LinkErrorKind::Gone }),
-            Ok(n) => {
-                bytes.truncate(n);
-                Ok(Inbound { from: Endpoint::Stream, bytes })
-            }
+            Ok(_) => Ok(Inbound { from: Endpoint::Stream, bytes }),
             Err(e) => Err(self.error(&e)),
         }
     }
