@@ -79,8 +79,10 @@ fn look_settings(plan: &Plan, step: &Step, all: &Progress, own: &StepProgress, s
     match step {
         Step::Backup => Look::Todo(Act::Backup),
         Step::Set { key, from, to } => match seen.config.value(key) {
-            Some(value) if value == to && own.attempts > 0 => Look::Done,
-            Some(value) if value == from => Look::Todo(Act::Set { key: key.clone(), value: to.clone() }),
+            // Read back is not saved: only the act that saw both answered is noted as done.
+            Some(value) if value == from || value == to && own.attempts > 0 => {
+                Look::Todo(Act::Set { key: key.clone(), value: to.clone() })
+            }
             Some(value) => Look::Foreign(format!("{key} reads {value}")),
             None => Look::Failed(Failure::NotReadBack { detail: format!("{key} cannot be read") }),
         },

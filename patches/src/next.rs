@@ -259,7 +259,8 @@ impl State<'_> {
             if progress.attempts == 0 || progress.undone {
                 continue;
             }
-            if self.seen.config.value(key) == Some(from) {
+            // Once the way back was begun the old value may stand in memory only, and the new one is what is saved.
+            if progress.undo_attempts == 0 && self.seen.config.value(key) == Some(from) {
                 return Some(Next::Note { step: Some(index), mark: Mark::Undone });
             }
             let act = Act::Set { key: key.clone(), value: from.clone() };

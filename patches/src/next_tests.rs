@@ -63,6 +63,8 @@ struct Model {
     spare: Option<u8>,
     pending: bool,
     telnet: bool,
+    /// What a restart finds: written and saved are two requests.
+    saved: bool,
     /// The new image does not come up.
     dead_image: bool,
     /// A soak was finished since the last restart.
@@ -77,6 +79,7 @@ impl Model {
             spare: None,
             pending: false,
             telnet: true,
+            saved: true,
             dead_image: false,
             soaked: false,
         }
@@ -84,6 +87,7 @@ impl Model {
 
     fn restart(&mut self) {
         self.soaked = false;
+        self.telnet = self.saved;
         if self.pending {
             self.pending = false;
             let old = self.running;
@@ -99,7 +103,10 @@ impl Model {
     fn apply(&mut self, act: &Act) {
         match act {
             Act::Backup => {}
-            Act::Set { value, .. } => self.telnet = value == &Value::Bool(true),
+            Act::Set { value, .. } => {
+                self.write(value);
+                self.saved = self.telnet;
+            }
             Act::Reload | Act::Restart => self.restart(),
             Act::Upload => {
                 if self.confirmed && !self.pending {
@@ -113,6 +120,10 @@ impl Model {
                 self.confirmed = true;
             }
         }
+    }
+
+    fn write(&mut self, value: &Value) {
+        self.telnet = value == &Value::Bool(true);
     }
 
     fn shows(&self) -> Observed {
@@ -168,6 +179,8 @@ enum Luck {
     AnswerLost,
     /// The laptop dies right after the act: nothing is written down.
     LaptopCut,
+    /// The laptop dies, or the link ends, between writing a setting and saving it.
+    NotSaved,
     /// The device restarts by itself before the turn.
     DeviceCut,
     /// A check fails, if one runs.
@@ -184,6 +197,7 @@ fn luck() -> impl Strategy<Value = Luck> {
         2 => Just(Luck::Lost),
         2 => Just(Luck::AnswerLost),
         2 => Just(Luck::LaptopCut),
+        2 => Just(Luck::NotSaved),
         2 => Just(Luck::DeviceCut),
         1 => Just(Luck::BadCheck),
         2 => Just(Luck::Closed),
@@ -257,12 +271,16 @@ impl Run {
                 self.device.apply(act);
                 self.device.soaked &= act != &Act::Soak;
             }
+            Luck::NotSaved => match act {
+                Act::Set { value, .. } => self.device.write(value),
+                _ => self.journal.push(failed(lost())),
+            },
             Luck::BadCheck if act == &Act::Soak => {
                 self.journal.push(failed(Failure::CheckFailed { detail: "self-test".into() }));
             }
             Luck::Good | Luck::DeviceCut | Luck::BadCheck | Luck::Closed | Luck::Cancel => {
                 self.device.apply(act);
-                if matches!(act, Act::Backup | Act::Reload | Act::Soak) {
+                if matches!(act, Act::Backup | Act::Set { .. } | Act::Reload | Act::Soak) {
                     self.journal.push(record(Some(step), done, Some(seen.clone())));
                 }
             }
@@ -271,7 +289,7 @@ impl Run {
 }
 
 fn is_as_before(device: &Model) -> bool {
-    device.running == 1 && device.confirmed && !device.pending && device.telnet
+    device.running == 1 && device.confirmed && !device.pending && device.telnet && device.saved
 }
 
 proptest! {
@@ -302,7 +320,7 @@ proptest! {
         match end.expect("it ends") {
             Next::Finish(Outcome::Installed) => {
                 prop_assert!(device.confirmed && device.running == if with_patch { 2 } else { 1 }, "{device:?}");
-                prop_assert!(device.telnet != with_set);
+                prop_assert!(device.telnet != with_set && device.saved != with_set, "{device:?}");
             }
             Next::Finish(Outcome::Refused { .. }) => prop_assert_eq!(run.effects, 0),
             Next::Finish(_) => prop_assert!(is_as_before(device), "{device:?}"),
@@ -319,6 +337,22 @@ fn without_trouble_every_step_is_done_once() {
     let end = (0..100).find_map(|_| run.turn(Luck::Good));
     assert_eq!(end, Some(Next::Finish(Outcome::Installed)));
     assert_eq!(run.effects, 6, "set, reload, upload, mark, restart, confirm");
+}
+
+#[test]
+fn a_setting_that_reads_right_and_was_not_saved_is_written_again_on_both_ways() {
+    let mut run = Run { plan: plan(true, true), device: Model::new(), journal: vec![], effects: 0, cancel: false };
+    assert_eq!(run.turn(Luck::Good), None, "backup");
+    assert_eq!(run.turn(Luck::NotSaved), None);
+    assert!(!run.device.telnet && run.device.saved, "it reads as wanted and a restart would lose it");
+    assert_eq!(run.turn(Luck::Good), None);
+    assert!(!run.device.saved);
+    assert_eq!(run.turn(Luck::Cancel), None, "turned back");
+    assert_eq!(run.turn(Luck::NotSaved), None);
+    assert!(run.device.telnet && !run.device.saved, "it reads as before and a restart would bring the new value");
+    let end = (0..20).find_map(|_| run.turn(Luck::Good));
+    assert!(matches!(end, Some(Next::Finish(_))), "{end:?}");
+    assert!(is_as_before(&run.device));
 }
 
 #[test]

@@ -77,7 +77,8 @@ impl Runner<'_> {
             Mark::Failed { failure } => {
                 (self.hands.events)(RunEvent::StepFailed { step, name, failure: failure.to_string() });
             }
-            _ => (self.hands.events)(RunEvent::StepDone { step, name }),
+            Mark::Done => (self.hands.events)(RunEvent::StepDone { step, name }),
+            _ => {}
         }
         self.write(Some(step), mark, observed).await
     }
@@ -92,7 +93,8 @@ impl Runner<'_> {
         }
         self.seen = None;
         match self.observe().await {
-            Ok(seen) if seen.config.value(key) == Some(value) => Left::Nothing,
+            // The device answered that it saved, and shows the value.
+            Ok(seen) if seen.config.value(key) == Some(value) => Left::Done,
             Ok(seen) => {
                 let read = seen.config.value(key).map_or_else(|| "nothing".into(), ToString::to_string);
                 Left::Failed(Failure::NotReadBack { detail: format!("{key}: wrote {value}, read {read}") })
