@@ -1,5 +1,6 @@
 //! Who a device is: a sighting is only an address, an identity was read from the device.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -83,6 +84,13 @@ pub enum SightingEvent {
     Seen(Sighting),
     /// No longer there.
     Gone(Address),
+}
+
+/// Returns what went and what is new or has other details, between two looks.
+pub fn changes(known: &BTreeMap<Address, Sighting>, now: &BTreeMap<Address, Sighting>) -> Vec<SightingEvent> {
+    let gone = known.keys().filter(|a| !now.contains_key(*a)).cloned().map(SightingEvent::Gone);
+    let new = now.iter().filter(|(a, s)| known.get(*a) != Some(*s)).map(|(_, s)| SightingEvent::Seen(s.clone()));
+    gone.chain(new).collect()
 }
 
 /// The lasting name of a device: profile and serial number, written `id:PROFILE/SERIAL`.

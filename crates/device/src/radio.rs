@@ -9,6 +9,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::DeviceText;
 
+/// A 16-bit UUID stands in the Bluetooth base UUID.
+const BASE: u128 = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
+
+/// The service by which a radio peer shows that it speaks MCUmgr (Zephyr `smp_transport.rst`).
+pub const MCUMGR_SERVICE: u128 = 0x8d53_dc1d_1db7_4cd3_868b_8a52_7460_aa84;
+
+/// Returns the 128-bit UUID of a 16-bit one.
+pub const fn uuid(short: u16) -> u128 {
+    BASE | (short as u128) << 96
+}
+
+/// Writes a UUID with hyphens, lower case.
+pub fn written(uuid: u128) -> String {
+    let hex = format!("{uuid:032x}");
+    let part = |from, to| hex.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}
+
+/// Writes a UUID as people know it: 0x2A25, or the whole where it is not of the Bluetooth SIG.
+pub fn known_as(uuid: u128) -> String {
+    match u16::try_from((uuid ^ BASE) >> 96) {
+        Ok(short) if self::uuid(short) == uuid => format!("0x{short:04X}"),
+        _ => written(uuid),
+    }
+}
+
 /// What came of asking for something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -158,4 +184,16 @@ pub struct PnpId {
     pub vendor: u16,
     /// Product id.
     pub product: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_are_written_as_people_know_them() {
+        assert_eq!(written(uuid(0x2a25)), "00002a25-0000-1000-8000-00805f9b34fb");
+        assert_eq!(known_as(uuid(0x2a25)), "0x2A25");
+        assert_eq!(known_as(MCUMGR_SERVICE), "8d53dc1d-1db7-4cd3-868b-8a527460aa84");
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aseptic_device::identity::changes;
 use aseptic_device::link::LinkErrorKind;
 use aseptic_device::{
     Address, Bus, DeviceText, Endpoint, Inbound, LineSettings, LinkError, Sighting, SightingEvent, Transport,
@@ -71,10 +72,7 @@ impl Bus for SimBus {
             }
             let now: BTreeMap<Address, Sighting> =
                 receiver.borrow_and_update().iter().map(|(a, (s, _))| (a.clone(), s.clone())).collect();
-            let gone = known.keys().filter(|a| !now.contains_key(*a)).cloned().map(SightingEvent::Gone);
-            let new =
-                now.iter().filter(|(a, s)| known.get(*a) != Some(*s)).map(|(_, s)| SightingEvent::Seen(s.clone()));
-            let events: Vec<_> = gone.chain(new).collect();
+            let events = changes(&known, &now);
             Some((stream::iter(events), (receiver, now, false)))
         })
         .flatten()

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use aseptic_device::identity::changes;
 use aseptic_device::link::LinkErrorKind;
 use aseptic_device::{Address, AddressKind, Bus, LineSettings, LinkError, Sighting, SightingEvent, Transport};
 use async_trait::async_trait;
@@ -43,11 +44,6 @@ const HEARD_AGAIN: Duration = Duration::from_secs(5);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// Longest wait for the end of a link that an earlier process left.
 const LEFTOVER: Duration = Duration::from_secs(2);
-
-/// A 16-bit UUID in the Bluetooth base UUID.
-pub(crate) fn sixteen(short: u16) -> u128 {
-    0x0000_0000_0000_1000_8000_0080_5f9b_34fb | u128::from(short) << 96
-}
 
 type Present = BTreeMap<Address, Sighting>;
 
@@ -179,10 +175,7 @@ impl Bus for BleBus {
         let changes = stream::unfold((self.clone(), receiver, now), |(bus, mut receiver, known)| async move {
             receiver.changed().await.ok()?;
             let now = receiver.borrow_and_update().clone();
-            let gone = known.keys().filter(|a| !now.contains_key(*a)).cloned().map(SightingEvent::Gone);
-            let new =
-                now.iter().filter(|(a, s)| known.get(*a) != Some(*s)).map(|(_, s)| SightingEvent::Seen(s.clone()));
-            let events: Vec<_> = gone.chain(new).collect();
+            let events = changes(&known, &now);
             Some((stream::iter(events), (bus, receiver, now)))
         });
         stream::iter(begin).chain(changes.flatten()).boxed()

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aseptic_device::identity::changes;
 use aseptic_device::link::{LinkErrorKind, Parity};
 use aseptic_device::{
     Address, Bus, DeviceText, Endpoint, Inbound, LineSettings, LinkError, Sighting, SightingEvent, Transport,
@@ -119,10 +120,7 @@ impl Bus for SerialBus {
                 tokio::time::sleep(POLL).await;
             }
             let now = bus.present();
-            let gone = known.keys().filter(|a| !now.contains_key(*a)).cloned().map(SightingEvent::Gone);
-            let new =
-                now.iter().filter(|(a, s)| known.get(*a) != Some(*s)).map(|(_, s)| SightingEvent::Seen(s.clone()));
-            let events: Vec<_> = gone.chain(new).collect();
+            let events = changes(&known, &now);
             Some((stream::iter(events), (bus, now, false)))
         })
         .flatten()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aseptic_device::radio::{MCUMGR_SERVICE, written};
 use aseptic_device::session::Reach;
 use aseptic_device::{Bus, Clock, DeviceId, Opener, Passkeys, Profile, Sighting};
 use aseptic_drivers::{Registry, profiles};
@@ -19,9 +20,6 @@ pub struct KnownProfile {
     /// How plans refer to it.
     pub reference: ProfileRef,
 }
-
-/// The service by which a radio peer shows that it speaks MCUmgr.
-const MANAGEMENT: &str = "8d53dc1d-1db7-4cd3-868b-8a527460aa84";
 
 /// One laptop at work.
 pub struct Laptop {
@@ -121,7 +119,7 @@ impl Laptop {
         let chosen = self.chosen.as_ref().filter(|_| at.named).and_then(|id| self.profile(id));
         let matching =
             || self.profiles.iter().find(|k| k.profile.matches(at) && (at.simulated || !k.profile.simulated));
-        let manages = at.radio.as_ref().is_none_or(|radio| radio.services.iter().any(|s| s == MANAGEMENT));
+        let manages = at.radio.as_ref().is_none_or(|radio| radio.services.contains(&written(MCUMGR_SERVICE)));
         let generic_id = if manages { profiles::GENERIC } else { profiles::GENERIC_RADIO };
         let generic = || at.named.then(|| self.profile(generic_id)).flatten();
         chosen.or_else(matching).or_else(generic)

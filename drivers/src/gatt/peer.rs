@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use aseptic_device::radio::uuid;
 use aseptic_device::{Address, Endpoint, Inbound, LinkError, LinkErrorKind, RadioLink, Transport};
 use async_trait::async_trait;
-
-use super::uuid;
 
 /// What a characteristic does when it is read.
 #[derive(Debug, Clone)]

@@ -3,20 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aseptic_device::radio::{Bond, Posture, RadioLink, Told};
+use aseptic_device::radio::{Bond, MCUMGR_SERVICE, Posture, RadioLink, Told, uuid, written};
 use aseptic_device::{DeviceText, DriverError, Transport};
 
 use super::read::{BATTERY, NoValue, UDI, characteristic, radio};
 use super::values::{self, Decoded};
-use super::{uuid, written};
 
 const GENERIC_ACCESS: u16 = 0x1800;
 const GENERIC_ATTRIBUTE: u16 = 0x1801;
 const CURRENT_TIME: u16 = 0x1805;
 const DEVICE_INFORMATION: u16 = 0x180a;
 const BATTERY_SERVICE: u16 = 0x180f;
-/// The service of SMP (Zephyr `smp_transport.rst`).
-const MANAGEMENT: u128 = 0x8d53_dc1d_1db7_4cd3_868b_8a52_7460_aa84;
 
 /// Manufacturer, model, serial number, hardware, firmware and software revision.
 const INFORMATION: [u16; 6] = [0x2a29, 0x2a24, 0x2a25, 0x2a27, 0x2a26, 0x2a28];
@@ -69,7 +66,7 @@ pub async fn read(
         (none, None) => none,
     };
     let database_hash = ask.tell(GENERIC_ATTRIBUTE, 0x2b2a, values::database_hash).await?;
-    let management = if ask.offers(MANAGEMENT) { management } else { ask.missing(MANAGEMENT) };
+    let management = if ask.offers(MCUMGR_SERVICE) { management } else { ask.missing(MCUMGR_SERVICE) };
     // Last: keys may have come about while all this was asked.
     let bond = radio(link).await?.map_or(seen.bond, |now| now.bond);
     Ok(Some(Posture {

@@ -104,7 +104,7 @@ async fn with_keys_nothing_is_said_about_a_laptop_without() {
         let bond = Bond { before, now, undone };
         let mut first = seen(&table);
         first.bond.before = before;
-        first.services.insert(MANAGEMENT, vec![]);
+        first.services.insert(MCUMGR_SERVICE, vec![]);
         let last = RadioLink { bond, ..first.clone() };
         let posture = posture_of(Peer::new(&table, [first, last]), Told::Value(true)).await;
         assert_eq!(posture.bond, bond, "as it was after the reading");

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use aseptic_device::profile::ReadFrom;
+use aseptic_device::radio::{known_as, uuid};
 use aseptic_device::{DeviceText, DriverError, DriverErrorKind, Endpoint, LinkErrorKind, RadioLink, Transport, Value};
 use tokio::time::timeout;
 
 use super::values::{self, Decoded, Udi};
-use super::{known_as, uuid};
+
 use crate::reading::Read;
 
 /// UDI for Medical Devices.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aseptic_device::link::LinkErrorKind;
+use aseptic_device::radio::uuid;
 use aseptic_device::{Address, Bond, DeviceText, Endpoint, Inbound, LinkError, RadioLink, Transport};
 use async_trait::async_trait;
 use btleplug::api::{Characteristic, Peripheral as _, ValueNotification, WriteType};
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 use super::platform::{HIDDEN, Platform};
 use super::room::Place;
-use super::{Link, Seen, Shared, sixteen};
+use super::{Link, Seen, Shared};
 
 /// Longest wait for a disconnection; BlueZ takes up to 2 s.
 const DISCONNECT: Duration = Duration::from_secs(4);
@@ -195,7 +196,7 @@ impl Transport for BleTransport {
             flags: seen.flags,
             name: told.advertisement_name.as_deref().map(DeviceText::new),
             manufacturer: told.manufacturer_data.iter().map(|(id, data)| (*id, DeviceText::from_bytes(data))).collect(),
-            hidden: HIDDEN.into_iter().map(sixteen).filter(|s| !services.contains_key(s)).collect(),
+            hidden: HIDDEN.into_iter().map(uuid).filter(|s| !services.contains_key(s)).collect(),
             services,
             battery: seen.battery,
             bond: Bond { before: self.bonded_before, now: seen.bonded, undone: false },
