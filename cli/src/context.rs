@@ -60,6 +60,10 @@ pub fn bus(cli: &Cli, store: &Store, device: Option<&DeviceRef>) -> Result<Arc<d
     };
     if let Some(ward) = &cli.sim {
         let ward = std::path::absolute(ward).map_err(|e| Problem::new(Code::Usage, e, "give the ward's folder"))?;
+        if !ward.is_dir() {
+            let message = format!("no simulated ward is served in {}", ward.display());
+            return Err(Problem::new(Code::NotFound, message, "start one: aseptic sim serve --dir DIR"));
+        }
         let wire: Arc<dyn Bus> = Arc::new(SerialBus::simulated(ward.clone()));
         if !ward.join(RADIO).exists() {
             return Ok(wire);

@@ -33,6 +33,13 @@ fn keeps_the_contract(ran: &Ran) {
 }
 
 #[test]
+fn a_ward_that_nobody_serves_is_3_and_not_an_empty_one() {
+    let night = Night::begin(PUMP);
+    let ran = night.run(&["--sim", &night.path("no-ward"), "discover", "--for", "500ms"]).expect(3, "untouched");
+    assert!(ran.ended()["message"].as_str().unwrap().contains("no simulated ward"), "{:#}", ran.ended());
+}
+
+#[test]
 fn a_visit_from_find_to_proof() {
     let night = Night::begin(PUMP);
     let order = night.order(&[("SP1-2026-0042", json!([]))]);

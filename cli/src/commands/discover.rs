@@ -23,7 +23,7 @@ pub async fn run(cli: &Cli, span: Duration, console: &mut Console) -> Result<Don
         console.say(line(sighting, laptop.profile_for(sighting)));
     }
     let message = match present.len() {
-        0 => "nothing in reach; name a serial port with --port PATH".to_owned(),
+        0 => "nothing in reach; name a serial port with --port PATH, and see aseptic doctor for the radio".to_owned(),
         n => format!("{n} in reach; nothing was opened. What has no profile is opened only when it is named"),
     };
     Ok(Done::with(DeviceState::NotInvolved, message))
