@@ -4,16 +4,8 @@
 
 mod night;
 
-use night::{Night, PUMP};
+use night::{Night, PUMP, SLOW_PUMP};
 use serde_json::json;
-
-const PUMP_ON_A_SLOW_WIRE: &str = r#"
-[[device]]
-port = "ttySIM0"
-serial = "SP1-2026-0042"
-product = "Simulated SP-1"
-wire = { baud = 115200 }
-"#;
 
 #[test]
 fn a_refused_plan_is_applied_once_its_gate_is_open_with_the_same_order() {
@@ -37,7 +29,7 @@ fn a_refused_plan_is_applied_once_its_gate_is_open_with_the_same_order() {
 
 #[test]
 fn a_cancelled_plan_is_applied_again_and_wants_another_order() {
-    let night = Night::begin(PUMP_ON_A_SLOW_WIRE);
+    let night = Night::begin(SLOW_PUMP);
     let order = night.order(&[("SP1-2026-0042", json!([]))]);
     let plan = night.plan("SP1-2026-0042", &[]);
     let mut going = night.start(&["apply", &plan, "--order", &order]);
@@ -51,7 +43,7 @@ fn a_cancelled_plan_is_applied_again_and_wants_another_order() {
 
 #[test]
 fn a_plan_under_way_is_never_called_untouched() {
-    let night = Night::begin(PUMP_ON_A_SLOW_WIRE);
+    let night = Night::begin(SLOW_PUMP);
     let order = night.order(&[("SP1-2026-0042", json!([]))]);
     let plan = night.plan("SP1-2026-0042", &[]);
     let mut going = night.start(&["apply", &plan, "--order", &order]);

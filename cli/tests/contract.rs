@@ -4,17 +4,9 @@
 
 mod night;
 
-use night::{Night, PUMP, Ran};
+use night::{Night, PUMP, Ran, SLOW_PUMP};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-
-const SLOW_PUMP: &str = r#"
-[[device]]
-port = "ttySIM0"
-serial = "SP1-2026-0042"
-product = "Simulated SP-1"
-wire = { baud = 115200 }
-"#;
 
 // Every line fits the published schema, lines are counted, and exactly the last is `ended`, with the exit code.
 #[track_caller]

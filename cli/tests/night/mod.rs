@@ -20,6 +20,15 @@ serial = "SP1-2026-0042"
 product = "Simulated SP-1"
 "#;
 
+/// The same on a line of ordinary speed: an upload can be met under way.
+pub const SLOW_PUMP: &str = r#"
+[[device]]
+port = "ttySIM0"
+serial = "SP1-2026-0042"
+product = "Simulated SP-1"
+wire = { baud = 115200 }
+"#;
+
 /// What one call came to.
 #[derive(Debug)]
 pub struct Ran {
